@@ -1,0 +1,74 @@
+"""layerwise: deep networks learned one layer at a time, and explained one layer at a time."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from layerwise.autoencoder import Autoencoder
+    from layerwise.batches import Batches
+    from layerwise.dbn import DBN
+    from layerwise.estimators import DBNClassifier, DeepAutoencoder, RBMTransformer, StackedAutoencoderClassifier
+    from layerwise.explanation import explain
+    from layerwise.layer import Layer
+    from layerwise.rbm import RBM, LabelledRBM
+    from layerwise.run import Run
+    from layerwise.saving import load
+    from layerwise.stack import Stack
+    from layerwise.train import Diverged, Training
+    from layerwise.units import Bernoulli, Gaussian, Rectified, Softmax
+
+__version__ = "0.1.0"
+
+# Names are imported when they are first used: `import layerwise` and `layerwise --help` do not wait for torch.
+_HOMES = {
+    "autoencoder": ("Autoencoder",),
+    "batches": ("Batches",),
+    "dbn": ("DBN",),
+    "estimators": ("DBNClassifier", "DeepAutoencoder", "RBMTransformer", "StackedAutoencoderClassifier"),
+    "explanation": ("explain",),
+    "layer": ("Layer",),
+    "rbm": ("RBM", "LabelledRBM"),
+    "run": ("Run",),
+    "saving": ("load",),
+    "stack": ("Stack",),
+    "train": ("Diverged", "Training"),
+    "units": ("Bernoulli", "Gaussian", "Rectified", "Softmax"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "DBN",
+    "RBM",
+    "Autoencoder",
+    "Batches",
+    "Bernoulli",
+    "DBNClassifier",
+    "DeepAutoencoder",
+    "Diverged",
+    "Gaussian",
+    "LabelledRBM",
+    "Layer",
+    "RBMTransformer",
+    "Rectified",
+    "Run",
+    "Softmax",
+    "Stack",
+    "StackedAutoencoderClassifier",
+    "Training",
+    "explain",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'layerwise' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"layerwise.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

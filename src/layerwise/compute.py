@@ -1,0 +1,67 @@
+"""Where to compute and with how many threads, chosen by the size of the work; and one seed for everything random."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import torch
+
+SMALL = 2e7  # multiply-adds in one batch of the widest product, below which a second thread costs more than it brings
+LARGE = 2e9  # and above which a graphics processor, if there is one, is worth the transfers
+
+
+def choose_device(device: str | None, work: float) -> torch.device:
+    """The named device, or, for None and "auto", a GPU if there is one and a batch has `work` >= 2e9 multiply-adds.
+
+    Raises:
+        ValueError: If the device does not exist here.
+
+    Example:
+        >>> choose_device("cpu", 1e12)
+        device(type='cpu')
+    """
+    if device in (None, "auto"):
+        return torch.device("cuda" if torch.cuda.is_available() and work >= LARGE / 10 else "cpu")
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"There is no device {device!r} here ({str(error).splitlines()[0]}). Use device='cpu'.") from error
+    return torch.device(device)
+
+
+def choose_threads(threads: int | None, work: float) -> int:
+    """The given number of threads, or what suits a batch of `work` multiply-adds: one if small, else what torch has.
+
+    The user's OMP_NUM_THREADS is an upper bound.
+    """
+    if threads is not None:
+        if threads < 1:
+            raise ValueError(f"threads is at least 1, got {threads}.")
+        return threads
+    return 1 if work < SMALL else int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads()))
+
+
+@contextlib.contextmanager
+def session(seed: int, threads: int) -> Iterator[None]:
+    """Seeds torch and sets its threads, and leaves both as they were.
+
+    Example:
+        >>> with session(0, 1):
+        ...     a = torch.rand(1)
+        >>> with session(0, 1):
+        ...     bool(a == torch.rand(1))
+        True
+    """
+    before = torch.get_num_threads()
+    flushes = torch.set_flush_denormal(True)  # probabilities near 0 become denormal floats, a hundred times slower
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            torch.set_num_threads(threads)
+            yield
+    finally:
+        torch.set_num_threads(before)
+        if flushes:
+            torch.set_flush_denormal(False)

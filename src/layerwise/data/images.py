@@ -1,0 +1,300 @@
+"""Folders of pictures: one sub-folder per class, any size and mode that Pillow reads."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+
+import numpy as np
+
+from layerwise.data.arrays import Parts, Piece, parts
+from layerwise.data.dataset import Array, Floats
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+T = TypeVar("T")
+
+MEMORY = 4 << 30
+"""Bytes that pictures may take at a size nobody asked for."""
+
+NOT_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+"""Formats that Pillow knows but cannot draw, or (EPS) draws by running another program on the file."""
+
+ORIENTATION = 0x0112
+"""EXIF's tag."""
+
+UNLABELLED = ("unlabelled", "unlabeled")
+
+
+class Found(NamedTuple):
+    """A picture in a folder, and the class its sub-folder is named after: "" = none."""
+
+    file: Path
+    label: str
+
+
+class Header(NamedTuple):
+    """What the header of a picture says: upright size, whether it is grey, and has more than 8 bits."""
+
+    height: int
+    width: int
+    grey: bool
+    deep: bool
+
+
+def read_images(folder: Path, size: tuple[int, int] | None = None, broken: Literal["stop", "skip"] = "stop") -> Parts:
+    """Pictures in one sub-folder per class; those in `unlabelled/` or in no sub-folder have no label.
+
+    A folder that holds train/ and test/, each like that, is an official split. All pictures are turned upright
+    by their EXIF tag, laid on white where they are transparent, and made grey if all are grey, else colour. They keep
+    their aspect ratio and are centred, and the rest is filled with the colour of their border. Grey pictures are
+    stored with 16 bits if any has more than 8. Of an animation, the first frame is taken.
+
+    Arguments:
+        folder: Files that are no pictures, by their extension, are left out and counted in the note.
+        size: (height, width) of all; by default the most common one.
+        broken: What to do about a picture that cannot be read: "stop" with an error, or "skip" it and count it.
+
+    Raises:
+        ValueError: For a picture that cannot be read or is too large to be meant, and for folders not like that.
+    """
+    if size is not None and (len(size) != 2 or min(size) < 1):
+        raise ValueError(f"A size is (height, width) in pixels, each at least 1, not {size}.")
+    listings, others = zip(*map(_listing, _splits(folder)), strict=True)
+    reader, done = _Reader(broken), Counter[str]()
+    headers = {
+        found.file: header for listing in listings for found in listing if (header := reader(found.file, _header))
+    }
+    if not headers:
+        raise ValueError(
+            f"{folder} holds no picture that can be read ({sum(others)} other files). Give a folder of "
+            "pictures, one sub-folder per class, or the path of the data file itself."
+        )
+    form = _form(list(headers.values()), size, folder)
+    pieces = [_piece([found for found in listing if found.file in headers], form, reader, done) for listing in listings]
+    return parts(pieces, folder.resolve().name, note=_note(form, len(headers), done, reader.skipped, sum(others)))
+
+
+def _splits(folder: Path) -> list[Path]:
+    """The folder itself, or its train/ and test/."""
+    both = [folder / "train", folder / "test"]
+    if all(map(Path.is_dir, both)):
+        return both
+    if alone := [part for part in both if part.is_dir()]:
+        raise ValueError(
+            f"{folder} holds {alone[0].name}/ but not the other of train/ and test/. "
+            f"Give the path {alone[0]} to split it at random, or add the other."
+        )
+    return [folder]
+
+
+def _listing(folder: Path) -> tuple[list[Found], int]:
+    """The pictures in a folder, by name, and the number of other files."""
+    subfolders = [entry for entry in _visible(folder) if entry.is_dir()]
+    loose, others = _pictures(folder)
+    found = [Found(file, "") for file in loose]
+    for subfolder in subfolders:
+        files, more = _pictures(subfolder)
+        if inner := next((entry for entry in _visible(subfolder) if entry.is_dir()), None):
+            raise ValueError(
+                f"{inner} is a folder inside the folder of a class. Move its pictures up, "
+                f"or load {subfolder} itself if its sub-folders are the classes."
+            )
+        if not files:
+            raise ValueError(f"{subfolder} is the folder of a class, but holds no pictures. Fill it or remove it.")
+        found += [Found(file, "" if subfolder.name.lower() in UNLABELLED else subfolder.name) for file in files]
+        others += more
+    if loose and subfolders:
+        raise ValueError(
+            f"{folder} holds pictures ({loose[0].name}, ...) beside sub-folders, so their class is not "
+            f"known. Move them to {folder / UNLABELLED[0]}, or to their class."
+        )
+    return found, others
+
+
+def _visible(folder: Path) -> list[Path]:
+    return [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
+
+
+def _pictures(folder: Path) -> tuple[list[Path], int]:
+    """Files that are pictures by their extension, and the number of those that are not."""
+    from PIL import Image
+
+    known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in _formats()}
+    files = [entry for entry in _visible(folder) if entry.is_file()]
+    pictures = [file for file in files if file.suffix.lower() in known]
+    return pictures, len(files) - len(pictures)
+
+
+def _formats() -> list[str]:
+    from PIL import Image
+
+    Image.init()
+    return [kind for kind in Image.OPEN if kind not in NOT_PICTURES]
+
+
+class _Reader:
+    """Reads pictures, and at a broken one stops or notes that it was skipped."""
+
+    def __init__(self, broken: Literal["stop", "skip"]) -> None:
+        if broken not in ("stop", "skip"):
+            raise ValueError(f"What to do about broken pictures is 'stop' or 'skip', not {broken!r}.")
+        self.skip = broken == "skip"
+        self.skipped: list[Path] = []
+
+    def __call__(self, file: Path, look: Callable[[Image], T]) -> T | None:
+        """What `look` sees in the picture; None if it is broken and skipped."""
+        from PIL import Image, UnidentifiedImageError
+
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                # A stream, not a name: of a file it can map, Pillow garbles a TIFF that lies on its side.
+                with file.open("rb") as stream, Image.open(stream, formats=_formats()) as image:
+                    return look(image)
+        except UnidentifiedImageError:
+            reason = "its contents are of no format that Pillow knows"
+        except Exception as error:  # Pillow's readers raise whatever their parsing trips over.
+            reason = str(error) or type(error).__name__
+        if not self.skip:
+            raise ValueError(
+                f"{file} cannot be read as a picture ({reason}). Mend or remove it, or leave such files "
+                "out with broken='skip'."
+            )
+        self.skipped.append(file)
+        return None
+
+
+def _header(image: Image) -> Header:
+    # Not getexif() for all: for PNG it would decode the whole picture.
+    turned = "exif" in image.info and image.getexif().get(ORIENTATION, 1) >= 5
+    height, width = image.size if turned else image.size[::-1]
+    return Header(height, width, _is_grey(image), _is_deep(image))
+
+
+def _is_grey(image: Image) -> bool:
+    from PIL import ImageMode
+
+    if image.mode in ("P", "PA"):
+        palette = np.array(image.getpalette("RGB")).reshape(-1, 3)
+        return bool((palette == palette[:, :1]).all())
+    return ImageMode.getmode(image.mode).basemode == "L"
+
+
+def _is_deep(image: Image) -> bool:
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def _form(headers: Sequence[Header], size: tuple[int, int] | None, folder: Path) -> Header:
+    """What all pictures become."""
+    common = Counter((header.height, header.width) for header in headers).most_common(1)[0][0]
+    grey = all(header.grey for header in headers)
+    form = Header(*(size or common), grey, grey and any(header.deep for header in headers))
+    need = len(headers) * form.height * form.width * (1 + form.deep if grey else 3)
+    if size is None and need > MEMORY:
+        raise ValueError(
+            f"{folder}: {len(headers)} pictures of {form.height} x {form.width} would take "
+            f"{need / 2**30:.0f} GiB of memory. Choose a smaller size, as in size=(64, 64)."
+        )
+    return form
+
+
+def _piece(listing: Sequence[Found], form: Header, reader: _Reader, done: Counter[str]) -> Piece:
+    """The pictures of one part; counts in `done` what was done to them."""
+    shape = (form.height, form.width) if form.grey else (form.height, form.width, 3)
+    x = np.empty((len(listing), *shape), np.uint16 if form.deep else np.uint8)
+    labels: list[str] = []
+    for found in listing:
+        if seen := reader(found.file, lambda image: _drawn(image, form)):
+            pixels, changes = seen
+            x[len(labels)] = np.rint(pixels, dtype=np.float32)
+            labels.append(found.label)
+            done.update(changes)
+    return Piece(x[: len(labels)], np.array(labels) if any(labels) else None)
+
+
+def _drawn(image: Image, form: Header) -> tuple[Array, list[str]]:
+    """The pixels of a picture in the form of all, and what was done to it."""
+    from PIL import ImageOps
+
+    turned = image.getexif().get(ORIENTATION, 1) != 1
+    upright = ImageOps.exif_transpose(image)
+    opaque = _on_white(upright)
+    fitted = _fitted(_converted(opaque, form), form)
+    changes = {
+        "turned upright": turned,
+        "laid on white": opaque is not upright,
+        "grey made colour": not form.grey and _is_grey(image),
+        "resized": upright.size != (form.width, form.height),
+    }
+    return fitted, [change for change, made in changes.items() if made]
+
+
+def _on_white(image: Image) -> Image:
+    """The picture itself if nothing shows through it."""
+    from PIL import Image
+
+    if not image.has_transparency_data or image.mode.startswith("I"):
+        return image
+    layer = image.convert("RGBA")
+    if np.asarray(layer)[..., 3].min() == 255:
+        return image
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+
+
+def _converted(image: Image, form: Header) -> Image:
+    """The picture in mode L, RGB, or F with values up to 65535."""
+    from PIL import Image
+
+    if form.deep and _is_deep(image):
+        return Image.fromarray(_sixteen_bits(image))
+    if form.deep:
+        return Image.fromarray(np.float32(257) * np.asarray(image.convert("L")))
+    if _is_deep(image):  # Pillow would clip at 255.
+        image = Image.fromarray(np.rint(_sixteen_bits(image) / 257).astype(np.uint8))
+    return image.convert("L" if form.grey else "RGB")
+
+
+def _sixteen_bits(image: Image) -> Floats:
+    """Values from 0 to 65535."""
+    values = np.asarray(image).astype(np.float32)
+    low, high = values.min(), values.max()
+    if image.mode == "F" and low >= 0 and high <= 1:
+        return 65535 * values
+    if not (image.mode != "F" and low >= 0 and high <= 65535):
+        raise ValueError(f"its values span {low:g} to {high:g}, where white is not known. Save it with 8 or 16 bits.")
+    return values
+
+
+def _fitted(image: Image, form: Header) -> Array:
+    """The pixels at the size of all: same aspect ratio, centred, the rest in the colour of the border."""
+    from PIL import Image
+
+    if image.size == (form.width, form.height):
+        return np.asarray(image)
+    scale = min(form.width / image.width, form.height / image.height)
+    width, height = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    # Lanczos overshoots at edges; Pillow clips modes of 8 bits only.
+    inner = np.asarray(image.resize((width, height), Image.Resampling.LANCZOS)).clip(0, 65535)
+    whole = np.asarray(image)
+    canvas = np.empty((form.height, form.width, *inner.shape[2:]), inner.dtype)
+    canvas[:] = np.median(np.concatenate([whole[0], whole[-1], whole[:, 0], whole[:, -1]]), axis=0)
+    top, left = (form.height - height) // 2, (form.width - width) // 2
+    canvas[top : top + height, left : left + width] = inner
+    return canvas
+
+
+def _note(form: Header, total: int, done: Counter[str], skipped: Sequence[Path], others: int) -> str:
+    """What was done to how many pictures, in words."""
+    how = {"resized": f" to {form.height} x {form.width}, aspect ratio kept, centred, filled with the border's colour"}
+    said = [f"{count} of {total} {change}{how.get(change, '')}" for change, count in sorted(done.items())]
+    if skipped:
+        some = ", ".join(file.name for file in skipped[:3]) + (", ..." if len(skipped) > 3 else "")
+        said.append(f"broken files skipped: {len(skipped)} ({some})")
+    if others:
+        said.append(f"files that are no pictures ignored: {others}")
+    return "; ".join(said)

@@ -1,0 +1,145 @@
+"""`load`: from a name or a path to a part of a data set."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from layerwise.data.arrays import Parts, idx_files, is_idx, read_idx, read_idx_folder, read_npy, read_npz
+from layerwise.data.catalogue import find, read_known, suggest
+from layerwise.data.dataset import Dataset, Labels
+from layerwise.data.images import read_images
+from layerwise.data.labels import hold_out
+from layerwise.data.tables import read_csv
+
+Part = Literal["train", "test", "all"]
+
+
+def load(
+    source: str | Path = "digits",
+    part: Part = "train",
+    *,
+    size: tuple[int, int] | None = None,
+    label: str | int | None = None,
+    holdout: float = 0.2,
+    seed: int = 0,
+    broken: Literal["stop", "skip"] = "stop",
+) -> Dataset:
+    """A part of a known set, or of what is at a path; what was done to get it is in the `note`.
+
+    Sets with an official split keep it: known ones, folders with train/ and test/, folders with the four files of
+    MNIST, .npz with x_train and x_test. Of others, a share of the labelled rows of each class is held out, or of all
+    rows where none has a label. The parts "train" and "test" share no row, and "all" is both together.
+
+    Arguments:
+        source: A known set (see `known`), or else the path of an .npz, an .npy, a CSV (.csv, .tsv, .data) or idx file,
+            packed by gzip or not, or a folder of pictures.
+        part: "train", "test" or "all".
+        size: (height, width) of the images from a folder of pictures; the most common one by default.
+        label: Name or number (from 1; -1 is the last) of a table's column of labels; "" = none.
+        holdout: Share of the rows in "test" where there is no official split, between 0 and 1.
+        seed: Chooses them.
+        broken: "skip" leaves out pictures of a folder that cannot be read, and counts them.
+
+    Raises:
+        FileNotFoundError: If there is nothing of that name. Known sets are not downloaded: see `get`.
+        ValueError: If it is of no known kind, broken, or holds what cannot be learned from (see the readers).
+
+    Example:
+        >>> print(load("digits", "train").describe())
+        digits: 1297 images of 8 x 8, 10 classes, all labelled (training part of its own split; fixed split ...)
+    """
+    if part not in ("train", "test", "all"):
+        raise ValueError(f"A part is 'train', 'test' or 'all', not {part!r}.")
+    if not 0 < holdout < 1:
+        raise ValueError(f"The share to hold out lies between 0 and 1, not at {holdout}.")
+    found = _read(source, size, label, broken)
+    if part == "all":
+        return _joined(found)
+    train, test = found if len(found) == 2 else _split(found[0], holdout, seed)
+    if part == "test" and not len(test):
+        raise ValueError(f"{test.name}: no row can be held out for testing without emptying a class. Give more rows.")
+    return train if part == "train" else test
+
+
+def _read(
+    source: str | Path, size: tuple[int, int] | None, label: str | int | None, broken: Literal["stop", "skip"]
+) -> Parts:
+    """Chooses the reader, and refuses options that it has no use for."""
+    record = find(source) if isinstance(source, str) else None
+    path = Path(source).expanduser()
+    kind = "known" if record else _kind(path)
+    if size is not None and kind != "images":
+        raise ValueError(f"A size was given, but {source} is not a folder of pictures. Leave it out.")
+    if broken != "stop" and kind != "images":
+        raise ValueError(f"broken={broken!r} was given, but {source} is not a folder of pictures. Leave it out.")
+    if label is not None and kind != "table":
+        raise ValueError(f"A column of labels ({label!r}) was given, but {source} is not a table. Leave it out.")
+    if record:
+        return read_known(record)
+    if kind == "images":
+        return read_images(path, size, broken)
+    return read_csv(path, label) if kind == "table" else READERS[kind](path)
+
+
+READERS = {".npz": read_npz, ".npy": read_npy, "idx": read_idx, "idx folder": read_idx_folder}
+TABLES = (".csv", ".tsv", ".data")
+
+
+def _kind(path: Path) -> str:
+    """Which reader a path is for."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is neither a known set nor a path that exists. {suggest(str(path))}")
+    if path.is_dir():
+        return "idx folder" if idx_files(path) else "images"
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty (0 bytes). Fetch or save it again.")
+    if is_idx(path):
+        return "idx"
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
+    if suffix in TABLES:
+        return "table"
+    if path.suffix.lower() in READERS:
+        return path.suffix.lower()
+    raise ValueError(
+        f"{path}: {path.suffix or 'a name without extension'} is of no known kind. Readable are .npz, .npy, "
+        f"{', '.join(TABLES)} (or .gz of these), idx files (...-idx3-ubyte), and folders of pictures."
+    )
+
+
+def _joined(found: Parts) -> Dataset:
+    """The only part, or the training part followed by the test part."""
+    if len(found) == 1:
+        return found[0]
+    train, test = found
+    y = None
+    if train.y is not None or test.y is not None:
+        y = np.concatenate([_labels(train), _labels(test)])
+    note = train.note.replace("training part of its own split", "training and test parts together", 1)
+    return replace(train, x=np.concatenate([train.x, test.x]), y=y, note=note)
+
+
+def _labels(data: Dataset) -> Labels:
+    return np.full(len(data), -1, np.int64) if data.y is None else data.y
+
+
+def _split(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
+    """Training and test parts of a set that has no official ones."""
+    if isinstance(data.x, np.memmap):
+        # Rows picked at random would have to be copied, and the file may be larger than memory.
+        cut = len(data) - min(max(1, round(share * len(data))), len(data) - 1)
+        indices: tuple[Any, Any] = slice(0, cut), slice(cut, None)
+        how = f"the last {len(data) - cut} of {len(data)} rows, in the order of the file"
+    else:
+        held = hold_out(data.y, len(data), share, seed)
+        indices = ~held, held
+        by_class = ", stratified by class" if data.labelled else ""
+        how = f"{held.sum()} of {len(data)} rows picked at random (seed {seed}{by_class})"
+    train, test = map(data.take, indices)
+    return (
+        replace(train, note="; ".join(filter(None, (f"training part: all but {how}", data.note)))),
+        replace(test, note="; ".join(filter(None, (f"test part: {how}", data.note)))),
+    )

@@ -1,0 +1,188 @@
+"""The MNIST results of Hinton et al. (2006) and Hinton & Salakhutdinov (2006), run again.
+
+Permutation-invariant: the method never uses that pixels have neighbours; no augmentation; pixels in [0, 1]. The test set
+is read once, when a model is finished. `--hold-out 10000` keeps that many training rows apart, prints the curve on them
+after every epoch and never reads the test set: this is how the settings below were chosen.
+
+Each command adds a line of JSON to OUT/results.jsonl, and takes up where it was stopped when it is called again.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from layerwise import compute
+from layerwise.batches import Batches
+from layerwise.data import load
+from layerwise.dbn import DBN
+from layerwise.nets import initialise
+from layerwise.rbm import RBM
+from layerwise.run import Run
+from layerwise.stack import Stack, reconstruction_error
+from layerwise.train import Training, backprop, train
+
+LOWER = Training(epochs=15, rate=0.1, weight_decay=2e-4, schedule="linear")
+TOP = Training(epochs=15, rate=0.02, weight_decay=1e-4, schedule="linear")
+UP_DOWN = Training(epochs=60, rate=0.02, schedule="linear", average=0.999)
+TUNING = Training(epochs=30, rate=1e-3, optimizer="adam", schedule="linear")
+
+
+@dataclass
+class Rows:
+    """Training rows, and the rows that the finished model is measured on (or, with a hold-out, is chosen by)."""
+
+    train: Batches
+    other: Batches
+    held_out: bool
+
+    @classmethod
+    def read(cls, hold_out: int, seed: int) -> Rows:
+        x, y = _part("train")
+        if not hold_out:
+            return cls(Batches(x, y, seed=seed), Batches(*_part("test")), held_out=False)
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(12345))  # the same rows for every seed
+        kept, apart = order[hold_out:], order[:hold_out]
+        return cls(Batches(x[kept], y[kept], seed=seed), Batches(x[apart], y[apart]), held_out=True)
+
+
+def _part(part: str) -> tuple[Tensor, Tensor]:
+    data = load("mnist", part)
+    assert data.y is not None
+    return torch.from_numpy(data.matrix()), torch.from_numpy(data.y)
+
+
+@torch.no_grad()
+def error(log_probs: Callable[[Tensor], Tensor], rows: Batches) -> float:
+    """Share of rows, in %, whose most probable class is wrong."""
+    wrong = sum(int((log_probs(x).argmax(1) != y).sum()) for x, y in rows.in_order())
+    return 100 * wrong / rows.rows
+
+
+def grow(rows: Rows, run: Run) -> DBN:
+    """784-500-500-2000 with ten labels at the top, greedily; the start of all the classifiers."""
+    dbn = DBN.build(784, (500, 500, 2000), classes=10)
+    dbn.pretrain(rows.train, [LOWER, LOWER, TOP], run=run)
+    return dbn
+
+
+Measured = dict[str, float]
+
+
+def generative(rows: Rows, run: Run, epochs: int) -> Measured:
+    """Greedy training, then up-down; classified by exact free energy, never by back-propagation."""
+    began = time.perf_counter()
+    dbn = grow(rows, run)
+    greedy_seconds = time.perf_counter() - began
+    measured = {"greedy_error": error(dbn.class_log_probs, rows.other), "greedy_seconds": greedy_seconds}
+    dbn.untie(len(dbn) - 1)
+    validate = (lambda: error(dbn.class_log_probs, rows.other)) if rows.held_out else None
+    how = Training(**{**vars(UP_DOWN), "epochs": epochs or UP_DOWN.epochs})
+    history = dbn.up_down(rows.train, how, steps=(1, 3, 5), validate=validate, run=run)
+    seconds = sum(epoch["seconds"] for epoch in history.epochs)
+    return measured | {"up_down_error": error(dbn.class_log_probs, rows.other), "up_down_seconds": seconds}
+
+
+def tuned(rows: Rows, run: Run, epochs: int, *, pretrained: bool = True, dropout: bool = True) -> Measured:
+    """784-500-500-2000-10 tuned by back-propagation, from the greedy net or from random (Xavier) weights."""
+    dbn = grow(rows, run) if pretrained else DBN.build(784, (500, 500, 2000), classes=10)
+    network = dbn.feedforward(10, **({"dropout": 0.3, "input_dropout": 0.12} if dropout else {}))
+    if not pretrained:
+        initialise(network)
+    how = Training(**{**vars(TUNING), "epochs": epochs or TUNING.epochs})
+    validate = (lambda: _evaluated(network, rows)) if rows.held_out else None
+    learn = backprop(lambda x, y: F.cross_entropy(network(x), y))
+    name = f"tuning{' from random' if not pretrained else ''}{' plain' if not dropout else ''}"
+    history = train(network, learn, rows.train, how, name=name, validate=validate, run=run)
+    return {"error": _evaluated(network, rows), "tuning_seconds": sum(epoch["seconds"] for epoch in history.epochs)}
+
+
+def _evaluated(network: nn.Module, rows: Rows) -> float:
+    network.eval()
+    wrong = error(network, rows.other)
+    network.train()
+    return wrong
+
+
+def autoencoder(rows: Rows, run: Run, epochs: int, *, pretrained: bool = True) -> Measured:
+    """784-1000-500-250-30, unrolled and tuned on squared error; PCA with 30 components beside it."""
+    stack = Stack(RBM(784, 1000), RBM(1000, 500), RBM(500, 250), RBM(250, 30, above="gaussian"))
+    if pretrained:
+        how = Training(epochs=10, rate=0.1, weight_decay=2e-4, schedule="linear")
+        code = Training(epochs=10, rate=0.002, weight_decay=2e-4, schedule="linear")
+        stack.pretrain(rows.train, [how, how, how, code], run=run)
+    stack.untie()
+    if not pretrained:
+        for layer in stack.layers:
+            nn.init.xavier_uniform_(layer.weight)  # type: ignore[arg-type]
+            nn.init.xavier_uniform_(layer.down_weight)  # type: ignore[arg-type]
+    how = Training(epochs=epochs or 100, rate=1e-3, optimizer="adam", schedule="linear")
+    validate = (lambda: reconstruction_error(stack, rows.other)) if rows.held_out else None
+    learn = backprop(lambda x, _: stack.reconstruction_loss(x))
+    batches = Batches(rows.train.x, size=200, seed=rows.train.seed)
+    train(stack, learn, batches, how, name="tuning", figure="error", validate=validate, run=run)
+    return {
+        "squared_error": reconstruction_error(stack, rows.other),
+        "training_squared_error": reconstruction_error(stack, rows.train),
+        "pca30_squared_error": pca_error(rows, 30),
+    }
+
+
+@torch.no_grad()
+def pca_error(rows: Rows, components: int) -> float:
+    """Squared error per row of the best linear code of that size, fitted on the training rows."""
+    x, other = rows.train.x.double(), rows.other.x.double()
+    mean = x.mean(0)
+    vectors = torch.linalg.eigh((x - mean).T @ (x - mean)).eigenvectors[:, -components:]
+    rest = (other - mean) - (other - mean) @ vectors @ vectors.T
+    return float(rest.square().sum(1).mean())
+
+
+EXPERIMENTS: dict[str, tuple[str, Callable[[Rows, Run, int], Measured]]] = {
+    "generative": ("grown", generative),
+    "backprop": ("grown", tuned),
+    "backprop-plain": ("grown", lambda rows, run, epochs: tuned(rows, run, epochs, dropout=False)),
+    "random": ("random", lambda rows, run, epochs: tuned(rows, run, epochs, pretrained=False)),
+    "random-plain": ("random", lambda rows, run, epochs: tuned(rows, run, epochs, pretrained=False, dropout=False)),
+    "autoencoder": ("autoencoder", autoencoder),
+    "autoencoder-random": ("autoencoder-random", lambda rows, run, epochs: autoencoder(rows, run, epochs, pretrained=False)),
+}
+
+
+@click.command()
+@click.argument("name", type=click.Choice(list(EXPERIMENTS)))
+@click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+@click.option("--epochs", default=0, help="Epochs of the last stage; 0 takes the ones of the results page.")
+@click.option("--hold-out", default=0, show_default=True, help="Training rows to keep apart and to measure on instead of the test set.")
+@click.option("--threads", default=1, show_default=True, help="CPU threads.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/mnist"), show_default=True, help="Folder for checkpoints and results.")
+def main(name: str, seed: int, epochs: int, hold_out: int, threads: int, out: Path) -> None:
+    """Run the experiment NAME once: python -m layerwise.experiments.mnist backprop --seed 0."""
+    start, experiment = EXPERIMENTS[name]
+    folder = out / f"{start}-{seed}{f'-held-{hold_out}' if hold_out else ''}"  # experiments with the same start share it
+    with compute.session(seed, threads):
+        measured = experiment(Rows.read(hold_out, seed), Run(folder, resume=True, progress=True), epochs)
+    report(out, {"experiment": name, "seed": seed, "hold_out": hold_out, "epochs": epochs, "threads": threads, **measured})
+
+
+def report(out: Path, entry: dict[str, Any]) -> None:
+    """Prints a result and adds it to OUT/results.jsonl."""
+    entry = entry | {"torch": torch.__version__, "numpy": np.__version__, "machine": platform.machine()}
+    with open(out / "results.jsonl", "a") as file:
+        file.write(json.dumps(entry) + "\n")
+    click.echo(json.dumps(entry, indent=1))
+
+
+if __name__ == "__main__":
+    main()

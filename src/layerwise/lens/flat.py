@@ -1,0 +1,92 @@
+"""How do codes lie: which rows are neighbours? Drawn flat, with a figure that says how far the flat picture can be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+NEIGHBOURS = 10
+
+
+@dataclass(frozen=True)
+class Flat:
+    """Rows on a plane.
+
+    Arguments:
+        points: Shape (n, 2).
+        trust: Trustworthiness in [0, 1] (Venna & Kaski, 2001): 1 if the nearest neighbours on the plane are near in the code
+            too, about 0.5 for points thrown at random. NaN for too few rows.
+        neighbours: How many nearest ones it looks at.
+        shown: Share of the codes' variance that the plane holds; NaN for methods that do not project.
+    """
+
+    points: np.ndarray
+    trust: float
+    neighbours: int
+    shown: float
+
+
+def flatten(codes: np.ndarray, method: Literal["pca", "tsne"], *, seed: int = 0) -> Flat:
+    """Puts codes, shape (n, units), on a plane by principal components or by t-SNE (van der Maaten & Hinton, 2008).
+
+    The t-SNE starts from the principal components (of at most 50 of which it sees the distances), so that the places of far
+    groups mean something too.
+
+    Raises:
+        ValueError: If there are fewer than 5 rows, or all are alike.
+
+    Example:
+        >>> flatten(np.random.default_rng(0).random((20, 5)), "pca").points.shape
+        (20, 2)
+    """
+    from threadpoolctl import threadpool_limits
+
+    codes = np.asarray(codes, dtype=np.float64)
+    if len(codes) < 5:
+        raise ValueError(f"A map needs at least 5 rows, got {len(codes)}.")
+    if not np.ptp(codes, axis=0).max() > 0:
+        raise ValueError("All rows have the same code: there is nothing to map. See the health of the layer.")
+    with threadpool_limits(1):  # of the same bits on any number of cores, and small products gain nothing from more
+        return _flatten(codes, method, seed)
+
+
+def _flatten(codes: np.ndarray, method: str, seed: int) -> Flat:
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import trustworthiness
+
+    pca = PCA(min(50, *codes.shape), svd_solver="full" if min(codes.shape) < 500 else "randomized", random_state=seed)
+    scores = pca.fit_transform(codes)
+    points = _wide(scores) if method == "pca" else _tsne(_wide(scores), seed)
+    shown = float(pca.explained_variance_ratio_[:2].sum()) if method == "pca" else float("nan")
+    near = min(NEIGHBOURS, (len(codes) - 1) // 2)
+    trust = float(trustworthiness(codes, points[:, :2], n_neighbors=near)) if near else float("nan")
+    return Flat(points[:, :2], trust, near, shown)
+
+
+def _wide(scores: np.ndarray) -> np.ndarray:
+    """At least two columns."""
+    return scores if scores.shape[1] > 1 else np.column_stack([scores, np.zeros(len(scores))])
+
+
+def _tsne(scores: np.ndarray, seed: int) -> np.ndarray:
+    from sklearn.manifold import TSNE
+
+    start = scores[:, :2] / max(scores[:, 0].std(), 1e-12) * 1e-4
+    perplexity = min(30.0, (len(scores) - 1) / 3)
+    tsne = TSNE(init=start.astype(np.float32), perplexity=perplexity, random_state=seed, n_jobs=1)
+    return np.asarray(tsne.fit_transform(scores.astype(np.float32)), dtype=np.float64)
+
+
+def middles(points: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """The median place of each class, shape (classes, 2); NaN for a class without rows.
+
+    Example:
+        >>> middles(np.array([[0.0, 0.0], [2.0, 4.0]]), np.array([0, 0]), 2).tolist()
+        [[1.0, 2.0], [nan, nan]]
+    """
+    found = np.full((classes, 2), np.nan)
+    for label in np.unique(labels[labels >= 0]):
+        found[label] = np.median(points[labels == label], axis=0)
+    return found

@@ -1,0 +1,195 @@
+"""What came to be looked at: rows, their labels, and how to show a row to a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from layerwise.data.dataset import Dataset, Row
+
+PICTURE = 64  # pixels: longer sides are reduced
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """Rows with their labels.
+
+    Arguments:
+        x: A Dataset, or an array, scipy sparse matrix or data frame of shape (n, features), as the model takes it.
+        y: Class indices, shape (n,), -1 = no label; None where there are no labels at all.
+        classes: Names of the classes.
+        row: How to show a row; `low` and `high` are the values in x that are drawn black and white.
+        name, note: Of the data.
+    """
+
+    x: Any
+    y: np.ndarray | None
+    classes: tuple[str, ...]
+    row: Row
+    name: str = ""
+    note: str = ""
+
+    def __len__(self) -> int:
+        return int(self.x.shape[0]) if hasattr(self.x, "shape") else len(self.x)
+
+    def rows(self, index: Any = slice(None)) -> np.ndarray:
+        """Dense rows, shape (k, features), in the precision they came in."""
+        if isinstance(self.x, Dataset):
+            return self.x.matrix(index)
+        picked = self.x.iloc[index] if hasattr(self.x, "iloc") else self.x[index]
+        picked = np.asarray(picked.toarray() if hasattr(picked, "toarray") else picked)
+        return picked if picked.dtype in (np.float32, np.float64) else picked.astype(np.float32)
+
+    def tensor(self, index: Any) -> Tensor:
+        """Rows as float32, shape (k, features)."""
+        return torch.from_numpy(np.ascontiguousarray(self.rows(index), dtype=np.float32))
+
+    @property
+    def known(self) -> np.ndarray:
+        """Indices of the labelled rows."""
+        return np.flatnonzero(self.y >= 0) if self.y is not None else np.arange(0)
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the features."""
+        return list(self.row.names) or [f"column {number}" for number in range(1, self.row.size + 1)]
+
+    @property
+    def pictured(self) -> bool:
+        """Whether a row has a picture."""
+        return self.row.kind == "image"
+
+    def pictures(self, values: Any) -> np.ndarray:
+        """Rows of values in the data's units as pictures, uint8, shape (k, height, width) or (k, height, width, 3).
+
+        Sides of more than 64 pixels are reduced by a whole factor.
+        """
+        low, high = float(self.row.low or 0), float(self.row.high or 1)
+        values = (np.asarray(values, dtype=np.float64) - low) / (high - low)
+        factor = -(-max(self.row.shape[-2:]) // PICTURE)
+        return np.stack([np.asarray(self.row.picture(each).reduce(factor)) for each in values])
+
+
+def material(
+    data: Any, row: Row | None, classes: Sequence[Any] | None, columns: Sequence[str] | None = None
+) -> Material:
+    """Checks what came and makes a `Material` of it.
+
+    Arguments:
+        data: A `Dataset`, a tuple (X, y), or X alone.
+        row: How to show a row of X; None means the Dataset's own, or a table.
+        classes: The classes that the model knows; None for models that know none.
+        columns: Names of the features that the model was fitted with.
+
+    Raises:
+        ValueError: If there are no rows, they do not fit the labels or `row`, or hold NaN, or there are unknown labels.
+
+    Example:
+        >>> few = material((np.eye(3), ["b", "a", "b"]), None, ["a", "b"])
+        >>> len(few), few.y.tolist(), few.columns
+        (3, [1, 0, 1], ['column 1', 'column 2', 'column 3'])
+    """
+    if isinstance(data, Dataset):
+        _check_rows(len(data))
+        y, names = _dataset_labels(data, classes)
+        return _checked(Material(data, y, names, _scaled(data.row, row), data.name, data.note))
+    x, labels = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
+    if not hasattr(x, "shape"):
+        x = np.asarray(x)
+    if len(x.shape) != 2:
+        raise ValueError(f"Rows are a matrix of shape (n, features), but these have shape {tuple(x.shape)}. "
+                         "Pass X, (X, y) or a layerwise.data.Dataset; flatten images with X.reshape(len(X), -1).")  # fmt: skip
+    _check_rows(int(x.shape[0]))
+    y, names = _codes(labels, x.shape[0], classes)
+    return _checked(Material(x, y, names, row or _table(x, columns)))
+
+
+def _scaled(own: Row, row: Row | None) -> Row:
+    """The row of a Dataset's scaled values: its images lie within [0, 1]."""
+    shown = row or own
+    return Row("image", shown.shape, low=0.0, high=1.0) if own.kind == shown.kind == "image" else shown
+
+
+def _check_rows(rows: int) -> None:
+    if rows == 0:
+        raise ValueError(
+            "There are no rows to look at: the data has 0 rows. Pass the rows that the model was tested on."
+        )
+
+
+def _table(x: Any, columns: Sequence[str] | None) -> Row:
+    names = [str(name) for name in (x.columns if hasattr(x, "columns") else columns if columns is not None else ())]
+    return Row("table", (int(x.shape[1]),), names=tuple(names))
+
+
+def _dataset_labels(data: Dataset, classes: Sequence[Any] | None) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """A Dataset's labels are indices; a model may have been fitted with those or with the names of the classes."""
+    if data.y is None or not data.labelled:
+        return None, tuple(_name_of(data, each) for each in classes) if classes is not None else data.classes
+    if classes is None:
+        return data.y, data.classes
+    if np.asarray(classes).dtype.kind in "if":
+        y, _ = _codes(data.y, len(data), classes)
+        return y, tuple(_name_of(data, each) for each in classes)
+    names = np.array([*data.classes, ""])[data.y]
+    codes, _ = _codes(np.where(data.y < 0, str(classes[0]), names), len(data), classes)
+    assert codes is not None
+    return np.where(data.y < 0, -1, codes), tuple(str(each) for each in classes)
+
+
+def _name_of(data: Dataset, label: Any) -> str:
+    whole = isinstance(label, int | float | np.number) and 0 <= label < len(data.classes)
+    return data.classes[int(label)] if whole else str(label)
+
+
+def _codes(labels: Any, rows: int, classes: Sequence[Any] | None) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Labels as class indices, -1 = no label, and the names of the classes."""
+    if labels is None:
+        return None, tuple(str(each) for each in classes) if classes is not None else ()
+    y = np.asarray(labels)
+    if y.shape != (rows,):
+        raise ValueError(
+            f"{rows} rows came with labels of shape {y.shape}. Give one label per row, -1 where there is none."
+        )
+    if y.dtype.kind == "f" and (y != np.floor(y)).any():
+        raise ValueError("Labels are classes, but these hold fractions. For a continuous target, pass X alone.")
+    known = np.unique(y[y != -1] if y.dtype.kind in "if" else y) if classes is None else np.asarray(classes)
+    here = np.isin(y, known)
+    missing = y == -1 if y.dtype.kind in "if" else np.zeros(rows, dtype=bool)
+    if strange := np.unique(y[~here & ~missing]).tolist():
+        raise ValueError(f"These labels are no classes of the model: {strange[:5]}; it knows {known.tolist()[:20]}. "
+                         "Give the labels as they were given to fit.")  # fmt: skip
+    order = np.argsort(known)
+    codes = order[np.searchsorted(known[order], np.where(here, y, known[0]))]
+    return np.where(here, codes, -1).astype(np.int64), tuple(str(each) for each in known.tolist())
+
+
+def _checked(came: Material) -> Material:
+    """Refuses NaN, and a row that does not fit the data."""
+    features = came.x.row.size if isinstance(came.x, Dataset) else int(came.x.shape[1])
+    if came.row.size != features:
+        raise ValueError(f"A row has {features} features, but `row` describes {came.row.size} (shape {came.row.shape}). "
+                         "Give the shape of one row as X holds it.")  # fmt: skip
+    low, high = np.inf, -np.inf
+    for start in range(0, len(came), 2000):
+        part = came.rows(slice(start, start + 2000))
+        if not np.isfinite(part).all():
+            bad = int((~np.isfinite(part)).sum())
+            raise ValueError(f"{bad} values of rows {start} to {start + len(part) - 1} are NaN or infinite. Fill them first, "
+                             "as they were filled for fit (sklearn.impute.SimpleImputer).")  # fmt: skip
+        low, high = min(low, float(part.min())), max(high, float(part.max()))
+    _check_range(came, low, high)
+    return came
+
+
+def _check_range(came: Material, low: float, high: float) -> None:
+    if not came.pictured or came.row.low is None or came.row.high is None:
+        return
+    if high - came.row.low < 0.1 * (came.row.high - came.row.low):
+        raise ValueError(f"X spans [{low:.3g}, {high:.3g}], but `row` draws {came.row.low:g} black and {came.row.high:g} "
+                         "white: all pictures would be black. Give the range that X has: Row(..., low=0, high=1).")  # fmt: skip

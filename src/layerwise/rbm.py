@@ -1,0 +1,296 @@
+"""Restricted Boltzmann machines of any pair of unit kinds, learning by contrastive divergence in closed form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from layerwise.layer import Layer, feedforward_half
+from layerwise.units import Bernoulli, Gaussian, Joint, Softmax, Units, as_units
+
+
+class RBM(Layer):
+    r"""Restricted Boltzmann machine (Smolensky, 1986), learning by contrastive divergence (Hinton, 2002).
+
+    .. math:: E(v, h) = E_v(v) + E_h(h) - v^T W h
+
+    Arguments:
+        visible, hidden: Numbers of units.
+        below, above: Kinds of units on the two sides, or their names. Gaussian on both sides is refused: such a machine
+            has a normaliser only while the largest singular value of W is below 1, and is PCA then.
+        steps: The k of CD-k: Gibbs steps between data and fantasy.
+        chains: With PCD (Tieleman, 2008), how many persistent fantasy chains there are; 0 starts every chain at the data.
+        sparsity: Wanted mean activity of a hidden unit, in (0, 1); None leaves it free (Hinton, 2010, section 11).
+        sparsity_cost: Strength of the pull towards `sparsity`.
+        sample_visible: Draw the visible states of the chain instead of taking their means. Means learn faster
+            (Hinton, 2010, 3.2); draws make a true Gibbs sampler. PCD always draws.
+
+    Raises:
+        ValueError: If a size or setting is out of its range.
+
+    Example:
+        >>> rbm = RBM(784, 500)
+        >>> rbm(torch.rand(3, 784)).shape
+        torch.Size([3, 500])
+    """
+
+    def __init__(
+        self,
+        visible: int,
+        hidden: int,
+        *,
+        below: Units | str = "bernoulli",
+        above: Units | str = "bernoulli",
+        steps: int = 1,
+        chains: int = 0,
+        sparsity: float | None = None,
+        sparsity_cost: float = 0.1,
+        sample_visible: bool = False,
+    ) -> None:
+        super().__init__(visible, hidden, as_units(below), as_units(above))
+        if isinstance(self.below, Gaussian) and isinstance(self.above, Gaussian):
+            raise ValueError(
+                "An RBM with Gaussian units on both sides has no normaliser in general. Use bernoulli or rectified units "
+                "on one side, or a linear Autoencoder."
+            )
+        if steps < 1 or chains < 0 or (sparsity is not None and not 0 < sparsity < 1):
+            raise ValueError(
+                f"steps is at least 1, chains at least 0 and sparsity in (0, 1); got steps={steps}, chains={chains}, "
+                f"sparsity={sparsity}."
+            )
+        self.steps, self.sparsity, self.sparsity_cost = steps, sparsity, sparsity_cost
+        self.sample_visible = sample_visible or chains > 0
+        self.weight = nn.Parameter(0.01 * torch.randn(visible, hidden))
+        self.visible_bias = nn.Parameter(torch.zeros(visible))
+        self.hidden_bias = nn.Parameter(torch.zeros(hidden))
+        if chains:
+            self.register_buffer("particles", self.below.sample(torch.zeros(chains, visible)))
+        else:
+            self.particles = None
+        self.register_buffer("activity", torch.full((hidden,), sparsity) if sparsity else None)
+
+    # -- up and down ---------------------------------------------------------------------------------------------------
+
+    def up(self, v: Tensor) -> Tensor:
+        """Activation of the hidden units, shape (n, hidden), given visible states, shape (n, visible)."""
+        return torch.addmm(self.hidden_bias, v, self.weight)
+
+    def down(self, h: Tensor) -> Tensor:
+        """Activation of the visible units, shape (n, visible), given hidden states, shape (n, hidden)."""
+        return torch.addmm(self.visible_bias, h, self.weight.T)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.above.mean(self.up(self.standardised(x)))
+
+    def decode(self, h: Tensor) -> Tensor:
+        return self.own_units(self.below.mean(self.down(h)))
+
+    def states(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """The visible states that rows of data clamp, shape (n, visible)."""
+        return self.standardised(x)
+
+    # -- learning ------------------------------------------------------------------------------------------------------
+
+    def loss(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Difference of free energies of data and fantasy, whose gradient is that of `learn`; not a likelihood.
+
+        With `below` mean-valued states this holds to the letter, because the free energy's derivative by W is
+        -v E[h|v] for every kind of unit.
+        """
+        v = self.states(x, y)
+        return (self.free_energy(v) - self.free_energy(self.fantasy(v))).mean() + self._sparsity_loss(v)
+
+    @torch.no_grad()
+    def learn(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """The CD-k (or PCD) gradient in closed form, without autograd; returns the squared reconstruction error per row."""
+        v = self.states(x, y)
+        h = self.above.mean(self.up(v))
+        v_model = self.fantasy(v, h)
+        h_model = self.above.mean(self.up(v_model))
+        n, m = len(v), len(v_model)
+        # dF/dW = -v^T E[h|v], averaged over fantasies and data
+        self.weight.grad = torch.addmm(v_model.T @ h_model, v.T, h, beta=1 / m, alpha=-1 / n)
+        self.visible_bias.grad = v_model.mean(0) - v.mean(0)
+        self.hidden_bias.grad = h_model.mean(0) - h.mean(0)
+        if self.sparsity is not None:
+            self._add_sparsity_gradient(v, h)
+        if m != n or self.particles is not None:  # fantasies of PCD are no reconstructions
+            v_model = self.below.mean(self.down(h))
+        return (v - v_model).square().sum() / n
+
+    def fantasy(self, v: Tensor, h: Tensor | None = None) -> Tensor:
+        """Visible states that the model believes in: `steps` of Gibbs sampling from data v, shape (n, visible), or,
+        with PCD, from the persistent chains, shape (chains, visible). `h` is E[h|v], where it is known already."""
+        with torch.no_grad():
+            if self.particles is not None:
+                self.particles.copy_(self.gibbs(self.particles, self.steps))
+                return self.particles
+            return self.gibbs(v, self.steps, h)
+
+    @torch.no_grad()
+    def gibbs(self, v: Tensor, steps: int = 1, h: Tensor | None = None) -> Tensor:
+        """`steps` of block Gibbs sampling from visible states, shape (n, visible); means or draws by `sample_visible`."""
+        draw = self.below.sample if self.sample_visible else self.below.mean
+        for step in range(steps):
+            if step == 0 and h is not None and isinstance(self.above, Bernoulli):
+                sample = torch.rand_like(h).lt_(h)  # saves one product: the means are known
+            else:
+                sample = self.above.sample(self.up(v))
+            v = draw(self.down(sample))
+        return v
+
+    def _add_sparsity_gradient(self, v: Tensor, h: Tensor) -> None:
+        assert self.sparsity is not None and self.activity is not None
+        self.activity.lerp_(h.mean(0), 0.1)
+        pull = self.sparsity_cost * (self.activity - self.sparsity)
+        assert self.hidden_bias.grad is not None and self.weight.grad is not None
+        self.hidden_bias.grad += pull
+        self.weight.grad += torch.outer(v.mean(0), pull)
+
+    def _sparsity_loss(self, v: Tensor) -> Tensor:
+        if self.sparsity is None or self.activity is None:
+            return v.new_zeros(())
+        with torch.no_grad():
+            self.activity.lerp_(self.above.mean(self.up(v)).mean(0), 0.1)
+            pull = self.sparsity_cost * (self.activity - self.sparsity)
+        return (self.up(v.mean(0, keepdim=True)) @ pull).sum()
+
+    # -- energies ------------------------------------------------------------------------------------------------------
+
+    def energy(self, v: Tensor, h: Tensor) -> Tensor:
+        """Energy in nats, shape (n,), of visible states (n, visible) with hidden states (n, hidden)."""
+        interaction = ((v @ self.weight) * h).sum(-1)
+        return self.below.energy(v, self.visible_bias) + self.above.energy(h, self.hidden_bias) - interaction
+
+    def free_energy(self, v: Tensor) -> Tensor:
+        r"""Free energy :math:`F(v) = -\log \sum_h e^{-E(v, h)}` of each row (Hinton, 2010, 16.1).
+
+        Arguments:
+            v: Visible states, shape (n, visible); in [0, 1] if Bernoulli, standardised if Gaussian.
+
+        Returns:
+            Nats, shape (n,). The partition function is left out: only differences count.
+
+        Example:
+            >>> rbm = RBM(2, 1)
+            >>> torch.nn.utils.vector_to_parameters(torch.zeros(5), rbm.parameters())
+            >>> rbm.free_energy(torch.tensor([[0.0, 1.0]])).item()  # -log 2, one idle unit
+            -0.693...
+        """
+        return self.below.energy(v, self.visible_bias) - self.above.log_partition(self.up(v))
+
+    # -- the rest ------------------------------------------------------------------------------------------------------
+
+    def prepare(self, rows: Any) -> None:
+        """Checks the data's range, takes statistics, and sets the visible biases to the data's log odds (8.1)."""
+        total, count = torch.zeros(self.visible), 0
+
+        def counted() -> Any:
+            nonlocal total, count
+            for batch in rows:
+                total, count = total.to(batch.device) + batch.sum(0), count + len(batch)
+                yield batch
+
+        super().prepare(counted())
+        if isinstance(self.below, Bernoulli) and count:
+            with torch.no_grad():
+                self.visible_bias.copy_(torch.logit(total / count, eps=0.01))
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.describe() | {
+            "steps": self.steps,
+            "chains": 0 if self.particles is None else len(self.particles),
+            "sparsity": self.sparsity,
+            "sparsity_cost": self.sparsity_cost,
+            "sample_visible": self.sample_visible,
+        }
+
+    def feedforward(self) -> nn.Sequential:
+        return feedforward_half(self, self.weight, self.hidden_bias)
+
+
+class LabelledRBM(RBM):
+    """An RBM whose visible side holds features and, as one softmax group, the class (Hinton et al., 2006, figure 1).
+
+    It models p(features, class) jointly, so labels can be missing (-1): such a row is completed by a draw from the
+    exact p(class | features), which makes its gradient that of log p(features). `encode` and `decode` speak of
+    features only; with no class clamped the class units are silent.
+
+    Arguments:
+        features, classes, hidden: Numbers of units; `visible` is features + classes.
+        below: Kind of the feature units.
+        settings: As for `RBM`.
+
+    Example:
+        >>> top = LabelledRBM(500, 10, 2000)
+        >>> top.class_log_probs(torch.rand(3, 500)).exp().sum(1)
+        tensor([1., 1., 1.], ...)
+    """
+
+    def __init__(
+        self, features: int, classes: int, hidden: int, *, below: Units | str = "bernoulli", **settings: Any
+    ) -> None:
+        if classes < 2:
+            raise ValueError(f"A labelled RBM tells at least two classes apart, got {classes}.")
+        self_below = as_units(below)
+        super().__init__(
+            features + classes, hidden, below=Joint(((features, self_below), (classes, Softmax()))), **settings
+        )
+        self.features, self.classes, self.features_below = features, classes, self_below
+        from layerwise.layer import Standardise
+
+        self.standard = Standardise(features) if isinstance(self_below, Gaussian) else None
+
+    def states(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        v = self.standardised(x)
+        return torch.cat([v, self.class_states(v, y)], 1)
+
+    @torch.no_grad()
+    def class_states(self, v: Tensor, y: Tensor | None) -> Tensor:
+        """One-hot classes, shape (n, classes), given features v as states; missing ones (y == -1, or no y) are drawn."""
+        y = torch.full((len(v),), -1, device=v.device) if y is None else y.clone()
+        missing = y < 0
+        if missing.any():
+            y[missing] = torch.multinomial(self._class_log_probs(v[missing]).exp(), 1).squeeze(1)
+        return nn.functional.one_hot(y, self.classes).to(v.dtype)
+
+    def class_log_probs(self, x: Tensor) -> Tensor:
+        """Exact log p(class | features), shape (n, classes), by free energy: the classifier of Hinton et al. (2006)."""
+        return self._class_log_probs(self.standardised(x))
+
+    def _class_log_probs(self, v: Tensor) -> Tensor:
+        shared = torch.addmm(self.hidden_bias, v, self.weight[: self.features])
+        # one class at a time: n x hidden at once, never n x classes x hidden
+        scores = [self.above.log_partition(shared + row) for row in self.weight[self.features :]]
+        return (torch.stack(scores, 1) + self.visible_bias[self.features :]).log_softmax(1)
+
+    def encode(self, x: Tensor) -> Tensor:
+        a = torch.addmm(self.hidden_bias, self.standardised(x), self.weight[: self.features])
+        return self.above.mean(a)
+
+    def decode(self, h: Tensor) -> Tensor:
+        a = torch.addmm(self.visible_bias[: self.features], h, self.weight[: self.features].T)
+        return self.own_units(self.features_below.mean(a))
+
+    def prepare(self, rows: Any) -> None:
+        if self.standard is not None:
+            self.standard.fit(rows)
+            return
+        total, count = torch.zeros(self.features), 0
+        for batch in rows:
+            self.features_below.check(batch, "the data")
+            total, count = total.to(batch.device) + batch.sum(0), count + len(batch)
+        if isinstance(self.features_below, Bernoulli) and count:
+            with torch.no_grad():
+                self.visible_bias[: self.features] = torch.logit(total / count, eps=0.01)
+
+    def to_dict(self) -> dict[str, Any]:
+        own = super().to_dict() | {"features": self.features, "classes": self.classes}
+        return {key: value for key, value in own.items() if key != "visible"} | {"below": self.features_below.to_dict()}
+
+    def feedforward(self) -> nn.Sequential:
+        half = RBM(self.features, self.hidden, below=self.features_below, above=self.above)
+        half.standard = self.standard
+        return feedforward_half(half, self.weight[: self.features], self.hidden_bias)

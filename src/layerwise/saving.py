@@ -1,0 +1,167 @@
+"""A saved model is a folder: model.safetensors (weights), model.json (everything else), log.jsonl. Never pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from layerwise.autoencoder import Autoencoder
+from layerwise.dbn import DBN
+from layerwise.layer import Layer
+from layerwise.rbm import RBM, LabelledRBM
+from layerwise.stack import Stack
+from layerwise.train import History
+
+if TYPE_CHECKING:
+    from layerwise.estimators import _Estimator
+
+FORMAT = 1
+LAYERS: dict[str, type[Layer]] = {kind.__name__: kind for kind in (RBM, LabelledRBM, Autoencoder)}
+
+
+def layer_from(description: dict[str, Any]) -> Layer:
+    """An untrained layer from its `to_dict`.
+
+    Example:
+        >>> layer_from(RBM(4, 2).to_dict())
+        RBM(4, 2, below='bernoulli', above='bernoulli')
+    """
+    from layerwise.units import as_units
+
+    settings = dict(description)
+    kind = LAYERS[settings.pop("layer")]
+    settings |= {side: as_units(settings[side]) for side in ("below", "above")}
+    return kind(**settings)
+
+
+def stack_from(description: dict[str, Any]) -> Stack:
+    """An untrained stack from `describe_stack`."""
+    layers = [layer_from(each) for each in description["layers"]]
+    return DBN(*layers) if description["kind"] == "DBN" else Stack(*layers)
+
+
+def describe_stack(stack: Stack) -> dict[str, Any]:
+    """JSON-able description of a stack."""
+    return {"kind": type(stack).__name__, "layers": [layer.to_dict() for layer in stack.layers]}
+
+
+def save(estimator: _Estimator, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Writes a fitted estimator into the folder `path`, whole or not at all; files of others in it are left alone.
+
+    Raises:
+        FileExistsError: If `path` is a file, or a model is there and `overwrite` is False.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise FileExistsError(f"{path} is a file; a model is saved into a folder. Choose another name.")
+    if (path / "model.json").exists() and not overwrite:
+        raise FileExistsError(f"{path} holds a model already. Choose another folder, or pass overwrite=True.")
+    path.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        f"{name}.{key}": value.detach().cpu().contiguous().clone()
+        for name, module in estimator._modules_.items()
+        for key, value in module.state_dict().items()
+    }
+    with tempfile.TemporaryDirectory(dir=path) as part:
+        save_file(tensors, Path(part) / "model.safetensors")
+        (Path(part) / "model.json").write_text(json.dumps(_describe(estimator), indent=1))
+        for name in ("model.safetensors", "model.json"):
+            os.replace(Path(part) / name, path / name)
+    if not (path / "log.jsonl").exists():
+        lines = [
+            json.dumps({"stage": history.name, **entry}) for history in estimator.histories_ for entry in history.epochs
+        ]
+        (path / "log.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def load(path: str | Path) -> Any:
+    """The estimator that `save` wrote into the folder `path`; its predictions are the same to the bit.
+
+    Raises:
+        FileNotFoundError: If there is no saved model.
+        ValueError: If the files are damaged or of an unknown format.
+    """
+    from layerwise.estimators import ESTIMATORS
+
+    path = Path(path)
+    if not (path / "model.json").exists():
+        raise FileNotFoundError(f"{path} holds no model: model.json is missing. It is written by save(), or by layerwise train.")
+    try:
+        description = json.loads((path / "model.json").read_text())
+        if description["format"] > FORMAT:
+            raise ValueError(f"{path} has format {description['format']}, newer than this layerwise reads: upgrade layerwise.")
+        estimator = ESTIMATORS[description["estimator"]](**description["params"])
+        for name, value in description["fitted"].items():
+            setattr(estimator, name, _from_json(value))
+        estimator._rebuild(description)
+        tensors = load_file(path / "model.safetensors")
+        for name, module in estimator._modules_.items():
+            own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+            module.load_state_dict(own)
+    except (KeyError, TypeError, json.JSONDecodeError, SafetensorError, RuntimeError, OSError) as error:
+        raise ValueError(f"{path} is damaged, and was not loaded ({type(error).__name__}: {error}).") from error
+    return estimator
+
+
+def _describe(estimator: _Estimator) -> dict[str, Any]:
+    fitted = {
+        name: _to_json(value)
+        for name, value in vars(estimator).items()
+        if name.endswith("_") and not name.startswith("_") and not isinstance(value, torch.nn.Module)
+    }
+    return {
+        "format": FORMAT,
+        "estimator": type(estimator).__name__,
+        "params": {name: _plain(value) for name, value in estimator.get_params(deep=False).items()},
+        "fitted": fitted,
+        "stack": describe_stack(estimator.stack_),
+        "saved": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {name: version(name) for name in ("torch", "scikit-learn", "numpy")} | {"layerwise": _own_version()},
+    }
+
+
+def _own_version() -> str:
+    from layerwise import __version__
+
+    return __version__
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as JSON holds it; a random state that is no number is not kept."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(each) for each in value]
+    return value if isinstance(value, str | int | float | bool | dict | None) else None
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return {"array": value.tolist(), "dtype": str(value.dtype)}
+    if isinstance(value, list) and value and isinstance(value[0], History):
+        return {"histories": [asdict(each) for each in value]}
+    return _plain(value)
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, dict) and set(value) == {"array", "dtype"}:
+        return np.array(value["array"], dtype=value["dtype"])
+    if isinstance(value, dict) and set(value) == {"histories"}:
+        return [History(**each) for each in value["histories"]]
+    return value
+
+
+__all__ = ["describe_stack", "layer_from", "load", "save", "stack_from"]
