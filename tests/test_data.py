@@ -128,7 +128,8 @@ def test_rows_that_cannot_be_are_refused(fields: tuple[Any, ...]) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "int64", ">i4", "float32", "float64"])
-def test_scaling_matches_one_value_at_a_time(dtype: str, tmp_path: Path) -> None:
+def test_scaling_matches_one_value_at_a_time(dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("layerwise.data.arrays.BLOCK", 100)  # the range is that of all blocks
     stored = GREY.astype(dtype)
     data = load(save(tmp_path / "a.npz", x=stored), "all")
     low, high = {"uint8": (0, 255), "uint16": (0, 65535)}.get(dtype, (GREY.min(), GREY.max()))
@@ -636,7 +637,11 @@ def test_labels_may_be_text_or_numbers(labels: list[Any], tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("name", ["a.npy", "a.npz"])
-def test_values_that_are_no_numbers_are_located(value: float, name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("block", [1, 64, 1 << 24])
+def test_values_that_are_no_numbers_are_located(
+    value: float, name: str, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("layerwise.data.arrays.BLOCK", block)
     x = TABLE.copy()
     x[7, 2] = x[3, 1] = value
     np.save(tmp_path / "a.npy", x)
@@ -665,12 +670,18 @@ def test_files_cut_short_are_named(name: str, cut: int, tmp_path: Path) -> None:
         b"\0\0\x07\x01\0\0\0\0",
         b"PK\3\4 and so on",
         b"\0\0\x08\x03" + b"\xff" * 12,
-        b"\0\0\x08\x01\0\0\0\x01ab",
+        b"\0\0\x08\x02\0\0\0\x01\0\0\0\x01ab",
     ],
 )
-def test_idx_that_is_none(content: bytes, tmp_path: Path) -> None:
+def test_idx_that_is_none(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("layerwise.data.arrays.BLOCK", 1)  # so that a block ends where the array does
     (tmp_path / "a.idx").write_bytes(content)
     refused(lambda: load(tmp_path / "a.idx"), "a.idx")
+
+
+def test_idx_of_labels_is_no_data_set(tmp_path: Path) -> None:
+    path = write_idx(tmp_path / "train-labels-idx1-ubyte.gz", Y.astype(np.uint8))
+    refused(lambda: load(path), path.name, "images file")
 
 
 def test_idx_folder_that_lacks_a_file_says_which(tmp_path: Path) -> None:

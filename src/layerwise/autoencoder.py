@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from layerwise.layer import Layer, feedforward_half
-from layerwise.units import Bernoulli, Units, as_units
+from layerwise.units import Bernoulli, Joint, Softmax, Units, as_units
 
 NOISES = ("masking", "gaussian", "salt-and-pepper")
 
@@ -22,7 +22,7 @@ class Autoencoder(Layer):
     Arguments:
         visible, hidden: Numbers of units; hidden < visible is a bottleneck.
         below, above: Kinds of units: their means are g and f, and `below` sets the reconstruction loss in nats
-            (Bernoulli: cross-entropy; Gaussian, rectified: half the squared error; softmax: log loss).
+            (Bernoulli: cross-entropy; Gaussian and active rectified: half the squared error; softmax: log loss).
         tied: Whether the way down uses the weights of the way up.
         noise: Corrupt the input before it is rebuilt: "masking" (set to 0), "gaussian" (added) or "salt-and-pepper"
             (set to 0 or 1) (Vincent et al., 2010, 3.3); None rebuilds the input itself.
@@ -30,7 +30,7 @@ class Autoencoder(Layer):
         sparsity: Wanted mean activity of a sigmoid unit, by a Kullback-Leibler penalty (Ng, 2011); None leaves it free.
         sparsity_cost: Weight of that penalty.
         l1: Weight of the sum of |h|.
-        contraction: Weight of the squared Frobenius norm of dh/dv (Rifai et al., 2011).
+        contraction: Weight of the squared Frobenius norm of dh/dv (Rifai et al., 2011); not for softmax units above.
 
     Raises:
         ValueError: If a setting is out of its range.
@@ -60,9 +60,17 @@ class Autoencoder(Layer):
         if noise is not None and noise not in NOISES:
             raise ValueError(f"noise is one of {', '.join(NOISES)} or None; got {noise!r}.")
         if sparsity is not None and not (0 < sparsity < 1 and isinstance(self.above, Bernoulli)):
-            raise ValueError(f"A sparsity target in (0, 1) needs bernoulli units above; got {sparsity} for {self.above}.")
+            raise ValueError(
+                f"A sparsity target in (0, 1) needs bernoulli units above; got {sparsity} for {self.above}."
+            )
         if amount < 0 or (noise != "gaussian" and amount >= 1) or min(l1, contraction, sparsity_cost) < 0:
-            raise ValueError(f"amount is in [0, 1) and penalties are at least 0; got amount={amount}, l1={l1}, {contraction=}.")
+            raise ValueError(
+                f"amount is in [0, 1) and penalties are at least 0; got amount={amount}, l1={l1}, {contraction=}."
+            )
+        if contraction and isinstance(self.above, Softmax):
+            raise ValueError(
+                "contraction takes units above that answer each for itself, not softmax: use bernoulli units."
+            )
         self.noise, self.amount, self.l1, self.contraction = noise, amount, l1, contraction
         self.sparsity, self.sparsity_cost = sparsity, sparsity_cost
         self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(visible, hidden)))
@@ -73,7 +81,12 @@ class Autoencoder(Layer):
     @classmethod
     def from_layer(cls, layer: Layer) -> Autoencoder:
         """A two-way copy of a tied layer: the same function up and down, with weights of its own for each way."""
+        if isinstance(layer.below, Joint):
+            raise ValueError(
+                f"Units of labels are not rebuilt, so a {type(layer).__name__} has no two-way copy: untie what is below it."
+            )
         two_way = cls(layer.visible, layer.hidden, below=layer.below, above=layer.above, tied=False)
+        two_way.to(next(layer.parameters()))
         state = layer.state_dict()
         state.setdefault("down_weight", state["weight"].clone())
         two_way.load_state_dict({key: state[key].clone() for key in two_way.state_dict()})

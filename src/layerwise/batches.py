@@ -16,10 +16,10 @@ Through = Callable[[Tensor], Tensor]
 class Batches:
     """Rows x, shape (n, ...), with labels y, shape (n,) or None, served `size` at a time.
 
-    x may be a tensor, an array, a memory map or a scipy sparse matrix, of floats or of whole numbers, served as `dtype`; only the rows of one batch are ever
-    copied. `scale` multiplies them (pixels: 1 / 255), `through` sends them through a frozen function, such as the
-    layers below. Because the order of epoch k is a function of (seed, k), a run can be taken up in the middle of an
-    epoch. Under `torchrun` each process takes its share of every batch.
+    x may be a tensor, an array, a memory map or a scipy sparse matrix, of floats or of whole numbers, served as `dtype`;
+    only the rows of one batch are ever copied. `scale` multiplies them (pixels: 1 / 255), `through` sends them through
+    a frozen function, such as the layers below. Because the order of epoch k is a function of (seed, k), a run can be
+    taken up in the middle of an epoch. Under `torchrun` each process takes its share of every batch.
 
     Example:
         >>> batches = Batches(torch.arange(6.0)[:, None], size=4, seed=0)
@@ -43,7 +43,9 @@ class Batches:
         if rows == 0:
             raise ValueError("There are no rows to learn from.")
         if y is not None and len(y) != rows:
-            raise ValueError(f"{rows} rows came with {len(y)} labels; there must be one label per row (-1: unlabelled).")
+            raise ValueError(
+                f"{rows} rows came with {len(y)} labels; there must be one label per row (-1: unlabelled)."
+            )
         if size < 1:
             raise ValueError(f"A batch holds at least one row, got size={size}.")
         self.x, self.size, self.seed, self.scale, self.through = x, size, seed, scale, through
@@ -85,7 +87,9 @@ class Batches:
         if isinstance(self.x, Tensor):
             return self.x[index.to(self.x.device)]
         rows = self.x[index.numpy()]
-        rows = rows.toarray() if hasattr(rows, "toarray") else np.ascontiguousarray(rows)  # scipy's sparse rows are filled
+        rows = (
+            rows.toarray() if hasattr(rows, "toarray") else np.ascontiguousarray(rows)
+        )  # scipy's sparse rows are filled
         return torch.from_numpy(rows)
 
     def mapped(self, through: Through) -> Batches:

@@ -27,7 +27,9 @@ def choose_device(device: str | None, work: float) -> torch.device:
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"There is no device {device!r} here ({str(error).splitlines()[0]}). Use device='cpu'.") from error
+        raise ValueError(
+            f"There is no device {device!r} here ({str(error).splitlines()[0]}). Use device='cpu'."
+        ) from error
     return torch.device(device)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -53,8 +54,9 @@ class DBN(Stack):
 
         `below` is the kind of the data's units, `above` that of every hidden layer, `settings` go to each RBM.
         """
-        widths, layers, kind = [visible, *hidden], [], below
-        for number, (lower, upper) in enumerate(zip(widths, widths[1:], strict=False), start=1):
+        widths, kind = [visible, *hidden], below
+        layers: list[Layer] = []
+        for number, (lower, upper) in enumerate(pairwise(widths), start=1):
             if classes is not None and number == len(hidden):
                 layers.append(LabelledRBM(lower, classes, upper, below=kind, above=above, **settings))
             else:
@@ -84,7 +86,9 @@ class DBN(Stack):
 
     def _labelled(self) -> LabelledRBM:
         if not isinstance(self.top, LabelledRBM):
-            raise ValueError("This net was built without labels; build it with classes=... to classify or clamp a label.")
+            raise ValueError(
+                "This net was built without labels; build it with classes=... to classify or clamp a label."
+            )
         return self.top
 
     # -- dreaming ------------------------------------------------------------------------------------------------------
@@ -107,7 +111,7 @@ class DBN(Stack):
             unit: (layer, index), layer 1 = lowest hidden layer: a unit held on. In the top RBM this is exact Gibbs
                 sampling given the unit; further down, recognition weights stand in for the posterior above the unit.
             steps: Gibbs steps in the top RBM.
-            start: Rows of data whose codes start the chain; None starts at random states.
+            start: Rows of data whose codes start the chains, one for each row whatever n is; None starts at random states.
             mean: Give the mean of the lowest units instead of a draw.
 
         Raises:
@@ -115,9 +119,10 @@ class DBN(Stack):
         """
         depth, index = self._check_unit(unit)
         v = self._start(n, start)
-        clamp = self._label_states(n, label, v)
-        for _ in range(steps):
-            v = self._dream_step(v, clamp, depth, index)
+        clamp = self._label_states(len(v), label, v)
+        for step in range(steps):
+            lowest = len(self) == 1 and step == steps - 1  # of a net that is all top, these are the data
+            v = self._dream_step(v, clamp, depth, index, mean and lowest)
         return self._descend(self._features(v), len(self) - 1, depth, index, mean)
 
     def _start(self, n: int, start: Tensor | None) -> Tensor:
@@ -142,27 +147,28 @@ class DBN(Stack):
         if label is None:
             return None
         top = self._labelled()
-        y = torch.as_tensor(label, device=like.device).expand(n).long()
+        y = torch.as_tensor(label, device=like.device).long()
+        if y.shape not in ((), (n,)):
+            raise ValueError(f"{n} rows take one label, or {n}; got labels of shape {tuple(y.shape)}.")
         if not bool(((y >= 0) & (y < top.classes)).all()):
             raise ValueError(f"Labels to dream of are 0 to {top.classes - 1}; got {label}.")
-        return torch.nn.functional.one_hot(y, top.classes).to(like.dtype)
+        return torch.nn.functional.one_hot(y, top.classes).to(like.dtype).expand(n, -1)
 
     def _features(self, v: Tensor) -> Tensor:
         """The feature part of the top RBM's visible states, in the units of the layer below."""
         top = self.top
         return top.own_units(v[:, : top.features] if isinstance(top, LabelledRBM) else v)
 
-    def _dream_step(self, v: Tensor, clamp: Tensor | None, depth: int, index: int) -> Tensor:
+    def _dream_step(self, v: Tensor, clamp: Tensor | None, depth: int, index: int, mean: bool) -> Tensor:
         top = self.top
         if clamp is not None:
             v = torch.cat([v[:, : -clamp.shape[1]], clamp], 1)
         h = top.above.sample(top.up(v))
         if depth == len(self):
             h[:, index] = 1
-        v = top.below.sample(top.down(h))
-        if depth == len(self) - 1:
-            v[:, index] = 1
-        elif 0 < depth < len(self) - 1:
+        a = top.down(h)
+        v = top.below.mean(a) if mean else top.below.sample(a)
+        if 0 < depth < len(self):
             states = self._descend(self._features(v), len(self) - 1, depth, index, mean=False, stop=depth)
             for layer in self.layers[depth:-1]:
                 states = layer.above.sample(layer.up(layer.standardised(states)))  # type: ignore[operator]
@@ -229,6 +235,8 @@ class WakeSleep(torch.nn.Module):
 
     def __init__(self, dbn: DBN, steps: Sequence[int], total: int) -> None:
         super().__init__()
+        if not steps or min(steps) < 1:
+            raise ValueError(f"steps are at least 1, got {list(steps)}.")
         for layer in dbn.below_top:
             if not (isinstance(layer, Autoencoder) and layer.down_weight is not None):
                 raise ValueError("Wake-sleep needs two-way layers: call dbn.untie(len(dbn) - 1) first.")
@@ -262,23 +270,9 @@ class WakeSleep(torch.nn.Module):
     def _learn_top(self, features: Tensor, y: Tensor | None) -> Tensor:
         """Contrastive divergence in the top RBM; returns the features of its fantasy, drawn."""
         top = self.dbn.top
-        v = top.states(features, y)
-        a = top.up(v)
-        h = top.above.mean(a)
         k = self.steps[min(int(self.calls) * len(self.steps) // self.total, len(self.steps) - 1)]
-        if top.particles is not None:  # persistent chains dream on from where they were, not from the data
-            a = top.up(top.particles)
-        for _ in range(k):
-            v_model = top.below.sample(top.down(top.above.sample(a)))
-            a = top.up(v_model)
-        if top.particles is not None:
-            top.particles.copy_(v_model)
-        h_model = top.above.mean(a)
-        n, m = len(v), len(v_model)
-        top.weight.grad = torch.addmm(v_model.T @ h_model, v.T, h, beta=1 / m, alpha=-1 / n)
-        top.visible_bias.grad = v_model.mean(0) - v.mean(0)
-        top.hidden_bias.grad = h_model.mean(0) - h.mean(0)
-        return self.dbn._features(v_model)
+        _, fantasy = top.contrast(top.states(features, y), k, draw=True)
+        return self.dbn._features(fantasy)
 
     def _sleep(self, features: Tensor) -> list[Tensor]:
         """The fantasy on its way down the generative weights: [data, layer 1, ..., penultimate]; data as means."""

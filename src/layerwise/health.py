@@ -40,17 +40,14 @@ class Activity:
     @torch.no_grad()
     def of(cls, codes: Iterable[Tensor], units: Units) -> Activity:
         """Gathers the figures over batches of codes, shape (n, units), without holding them."""
-        low = high = total = square = None
-        count = 0
+        low, high = torch.tensor(float("inf")), torch.tensor(-float("inf"))
+        total, square, count = torch.zeros(()), torch.zeros(()), 0
         for h in codes:
-            if low is None or high is None:
-                low, high = h.amin(0), h.amax(0)
-                total, square = h.double().sum(0), h.double().square().sum(0)
-            else:
-                low, high = torch.minimum(low, h.amin(0)), torch.maximum(high, h.amax(0))
-                total, square = total + h.double().sum(0), square + h.double().square().sum(0)
+            low, high = torch.minimum(low.to(h), h.amin(0)), torch.maximum(high.to(h), h.amax(0))
+            total = total.to(h.device) + h.double().sum(0)
+            square = square.to(h.device) + h.double().square().sum(0)
             count += len(h)
-        if low is None or high is None or total is None or square is None:
+        if not count:
             raise ValueError("There are no rows to look at.")
         mean = total / count
         return cls(low, high, mean.float(), (square / count - mean.square()).clamp_min(0).sqrt().float(), units)
@@ -101,7 +98,9 @@ class Activity:
             warnings.warn(text, HealthWarning, stacklevel=2)
 
 
-def gradient_norms(network: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> dict[str, float]:
+def gradient_norms(
+    network: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor
+) -> dict[str, float]:
     """Length of the gradient of loss(network(x), y) in each named stage's weights, per root of their number.
 
     The root mean square makes stages of unequal size comparable: a falling ladder towards the input is the vanishing

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable
+import copy
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -106,11 +107,11 @@ class Layer(nn.Module, abc.ABC):
         Raises:
             ValueError: If the units below cannot hold the data.
         """
+        rows = checked(rows, self.below)
         if self.standard is not None:
             self.standard.fit(rows)
-            return
-        for batch in rows:
-            self.below.check(batch, "the data")
+        for _ in rows:  # what the statistics did not look at
+            pass
 
     def standardised(self, x: Tensor) -> Tensor:
         """The input as the units below see it, the shape of x."""
@@ -134,17 +135,22 @@ class Layer(nn.Module, abc.ABC):
         return f"{self.visible}, {self.hidden}, below={self.below.name.lower()!r}, above={self.above.name.lower()!r}"
 
 
+def checked(rows: Iterable[Tensor], units: Units) -> Iterator[Tensor]:
+    """The same rows, refused with a ValueError on their way if `units` cannot hold them."""
+    for batch in rows:
+        units.check(batch, "the data")
+        yield batch
+
+
 def feedforward_half(layer: Layer, weight: Tensor, bias: Tensor) -> nn.Sequential:
     """Standardising, a linear map with `weight` (visible, hidden) and `bias` (hidden,), and the units' activation."""
-    linear = nn.Linear(layer.visible, layer.hidden)
+    linear = nn.Linear(layer.visible, layer.hidden, device=weight.device, dtype=weight.dtype)
     with torch.no_grad():
         linear.weight.copy_(weight.T)
         linear.bias.copy_(bias)
     half = nn.Sequential()
     if layer.standard is not None:
-        standard = Standardise(layer.visible)
-        standard.load_state_dict(layer.standard.state_dict())
-        half.add_module("standardise", standard)
+        half.add_module("standardise", copy.deepcopy(layer.standard))
     half.add_module("linear", linear)
     half.add_module("activation", layer.above.module())
     return half

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from layerwise.layer import Layer, feedforward_half
+from layerwise.layer import Layer, Standardise, checked, feedforward_half
 from layerwise.units import Bernoulli, Gaussian, Joint, Softmax, Units, as_units
 
 
@@ -36,6 +37,9 @@ class RBM(Layer):
         torch.Size([3, 500])
     """
 
+    particles: Tensor | None
+    activity: Tensor | None
+
     def __init__(
         self,
         visible: int,
@@ -50,11 +54,7 @@ class RBM(Layer):
         sample_visible: bool = False,
     ) -> None:
         super().__init__(visible, hidden, as_units(below), as_units(above))
-        if isinstance(self.below, Gaussian) and isinstance(self.above, Gaussian):
-            raise ValueError(
-                "An RBM with Gaussian units on both sides has no normaliser in general. Use bernoulli or rectified units "
-                "on one side, or a linear Autoencoder."
-            )
+        refuse_gaussians(self.below, self.above)
         if steps < 1 or chains < 0 or (sparsity is not None and not 0 < sparsity < 1):
             raise ValueError(
                 f"steps is at least 1, chains at least 0 and sparsity in (0, 1); got steps={steps}, chains={chains}, "
@@ -100,45 +100,64 @@ class RBM(Layer):
         -v E[h|v] for every kind of unit.
         """
         v = self.states(x, y)
-        return (self.free_energy(v) - self.free_energy(self.fantasy(v))).mean() + self._sparsity_loss(v)
+        return self.free_energy(v).mean() - self.free_energy(self.fantasy(v)).mean() + self._sparsity_loss(v)
 
     @torch.no_grad()
     def learn(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The CD-k (or PCD) gradient in closed form, without autograd; returns the squared reconstruction error per row."""
         v = self.states(x, y)
-        h = self.above.mean(self.up(v))
-        v_model = self.fantasy(v, h)
-        h_model = self.above.mean(self.up(v_model))
-        n, m = len(v), len(v_model)
-        # dF/dW = -v^T E[h|v], averaged over fantasies and data
-        self.weight.grad = torch.addmm(v_model.T @ h_model, v.T, h, beta=1 / m, alpha=-1 / n)
-        self.visible_bias.grad = v_model.mean(0) - v.mean(0)
-        self.hidden_bias.grad = h_model.mean(0) - h.mean(0)
+        h, v_model = self.contrast(v, self.steps, draw=self.sample_visible)
         if self.sparsity is not None:
             self._add_sparsity_gradient(v, h)
-        if m != n or self.particles is not None:  # fantasies of PCD are no reconstructions
+        if self.particles is not None:  # fantasies of PCD are no reconstructions
             v_model = self.below.mean(self.down(h))
-        return (v - v_model).square().sum() / n
-
-    def fantasy(self, v: Tensor, h: Tensor | None = None) -> Tensor:
-        """Visible states that the model believes in: `steps` of Gibbs sampling from data v, shape (n, visible), or,
-        with PCD, from the persistent chains, shape (chains, visible). `h` is E[h|v], where it is known already."""
-        with torch.no_grad():
-            if self.particles is not None:
-                self.particles.copy_(self.gibbs(self.particles, self.steps))
-                return self.particles
-            return self.gibbs(v, self.steps, h)
+        return (v - v_model).square().sum() / len(v)
 
     @torch.no_grad()
-    def gibbs(self, v: Tensor, steps: int = 1, h: Tensor | None = None) -> Tensor:
-        """`steps` of block Gibbs sampling from visible states, shape (n, visible); means or draws by `sample_visible`."""
-        draw = self.below.sample if self.sample_visible else self.below.mean
+    def contrast(self, v: Tensor, steps: int, *, draw: bool) -> tuple[Tensor, Tensor]:
+        """Leaves the gradient that tells data v, shape (n, visible), from the model's fantasy.
+
+        Returns:
+            E[h|v], shape (n, hidden), and the fantasy: see `fantasy`.
+        """
+        h = self.above.mean(self.up(v))
+        v_model = self.fantasy(v, h, steps=steps, draw=draw)
+        h_model = self.above.mean(self.up(v_model))
+        # dF/dW = -v^T E[h|v], averaged over fantasies and data
+        self.weight.grad = torch.addmm(v_model.T @ h_model, v.T, h, beta=1 / len(v_model), alpha=-1 / len(v))
+        self.visible_bias.grad = v_model.mean(0) - v.mean(0)
+        self.hidden_bias.grad = h_model.mean(0) - h.mean(0)
+        return h, v_model
+
+    @torch.no_grad()
+    def fantasy(
+        self, v: Tensor, h: Tensor | None = None, *, steps: int | None = None, draw: bool | None = None
+    ) -> Tensor:
+        """Visible states that the model believes in, by `steps` of Gibbs sampling.
+
+        They start from data v, shape (n, visible), or, with PCD, from the persistent chains, shape (chains, visible).
+        `h` is E[h|v], where it is known already.
+        """
+        steps = self.steps if steps is None else steps
+        if self.particles is not None:
+            self.particles.copy_(self.gibbs(self.particles, steps, draw=draw))
+            return self.particles
+        return self.gibbs(v, steps, h, draw=draw)
+
+    @torch.no_grad()
+    def gibbs(self, v: Tensor, steps: int = 1, h: Tensor | None = None, *, draw: bool | None = None) -> Tensor:
+        """`steps` of block Gibbs sampling from visible states, shape (n, visible).
+
+        The visible states are drawn, or taken as means without `draw` (None: as `sample_visible` says); `h` is E[h|v]
+        of the first step, where it is known already.
+        """
+        visible = self.below.sample if (self.sample_visible if draw is None else draw) else self.below.mean
         for step in range(steps):
             if step == 0 and h is not None and isinstance(self.above, Bernoulli):
                 sample = torch.rand_like(h).lt_(h)  # saves one product: the means are known
             else:
                 sample = self.above.sample(self.up(v))
-            v = draw(self.down(sample))
+            v = visible(self.down(sample))
         return v
 
     def _add_sparsity_gradient(self, v: Tensor, h: Tensor) -> None:
@@ -183,20 +202,19 @@ class RBM(Layer):
 
     # -- the rest ------------------------------------------------------------------------------------------------------
 
-    def prepare(self, rows: Any) -> None:
+    def prepare(self, rows: Iterable[Tensor]) -> None:
         """Checks the data's range, takes statistics, and sets the visible biases to the data's log odds (8.1)."""
-        total, count = torch.zeros(self.visible), 0
+        self._prepare(rows, self.below, self.visible_bias.detach())
 
-        def counted() -> Any:
-            nonlocal total, count
-            for batch in rows:
-                total, count = total.to(batch.device) + batch.sum(0), count + len(batch)
-                yield batch
-
-        super().prepare(counted())
-        if isinstance(self.below, Bernoulli) and count:
-            with torch.no_grad():
-                self.visible_bias.copy_(torch.logit(total / count, eps=0.01))
+    def _prepare(self, rows: Iterable[Tensor], units: Units, bias: Tensor) -> None:
+        rows = checked(rows, units)
+        if self.standard is not None:
+            self.standard.fit(rows)
+        total, count = torch.zeros_like(bias), 0
+        for batch in rows:
+            total, count = total + batch.sum(0), count + len(batch)
+        if isinstance(units, Bernoulli) and count:
+            bias.copy_(torch.logit(total / count, eps=0.01))
 
     def to_dict(self) -> dict[str, Any]:
         return self.describe() | {
@@ -209,6 +227,15 @@ class RBM(Layer):
 
     def feedforward(self) -> nn.Sequential:
         return feedforward_half(self, self.weight, self.hidden_bias)
+
+
+def refuse_gaussians(below: Units, above: Units) -> None:
+    """Raises a ValueError for Gaussian units on both sides."""
+    if isinstance(below, Gaussian) and isinstance(above, Gaussian):
+        raise ValueError(
+            "An RBM with Gaussian units on both sides has no normaliser in general. Use bernoulli or rectified units "
+            "on one side, or a linear Autoencoder."
+        )
 
 
 class LabelledRBM(RBM):
@@ -225,8 +252,8 @@ class LabelledRBM(RBM):
 
     Example:
         >>> top = LabelledRBM(500, 10, 2000)
-        >>> top.class_log_probs(torch.rand(3, 500)).exp().sum(1)
-        tensor([1., 1., 1.], ...)
+        >>> top.class_log_probs(torch.rand(3, 500)).shape
+        torch.Size([3, 10])
     """
 
     def __init__(
@@ -234,14 +261,11 @@ class LabelledRBM(RBM):
     ) -> None:
         if classes < 2:
             raise ValueError(f"A labelled RBM tells at least two classes apart, got {classes}.")
-        self_below = as_units(below)
-        super().__init__(
-            features + classes, hidden, below=Joint(((features, self_below), (classes, Softmax()))), **settings
-        )
-        self.features, self.classes, self.features_below = features, classes, self_below
-        from layerwise.layer import Standardise
-
-        self.standard = Standardise(features) if isinstance(self_below, Gaussian) else None
+        kind = as_units(below)
+        super().__init__(features + classes, hidden, below=Joint(((features, kind), (classes, Softmax()))), **settings)
+        refuse_gaussians(kind, self.above)
+        self.features, self.classes, self.features_below = features, classes, kind
+        self.standard = Standardise(features) if isinstance(kind, Gaussian) else None
 
     def states(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         v = self.standardised(x)
@@ -250,11 +274,21 @@ class LabelledRBM(RBM):
     @torch.no_grad()
     def class_states(self, v: Tensor, y: Tensor | None) -> Tensor:
         """One-hot classes, shape (n, classes), given features v as states; missing ones (y == -1, or no y) are drawn."""
-        y = torch.full((len(v),), -1, device=v.device) if y is None else y.clone()
+        y = torch.full((len(v),), -1, device=v.device) if y is None else y.to(torch.long, copy=True)
         missing = y < 0
         if missing.any():
             y[missing] = torch.multinomial(self._class_log_probs(v[missing]).exp(), 1).squeeze(1)
         return nn.functional.one_hot(y, self.classes).to(v.dtype)
+
+    @torch.no_grad()
+    def gibbs(self, v: Tensor, steps: int = 1, h: Tensor | None = None, *, draw: bool | None = None) -> Tensor:
+        """As for any RBM, but the class is drawn last, from the exact p(class | features) instead of p(class | hidden).
+
+        The hidden units were drawn with the class in view, so a chain that asks them keeps its class for long, and
+        contrastive divergence stops telling classes apart. The joint distribution is the same: both are Gibbs steps.
+        """
+        features = super().gibbs(v, steps, h, draw=draw)[:, : self.features]
+        return torch.cat([features, self.class_states(features, None)], 1)
 
     def class_log_probs(self, x: Tensor) -> Tensor:
         """Exact log p(class | features), shape (n, classes), by free energy: the classifier of Hinton et al. (2006)."""
@@ -274,17 +308,8 @@ class LabelledRBM(RBM):
         a = torch.addmm(self.visible_bias[: self.features], h, self.weight[: self.features].T)
         return self.own_units(self.features_below.mean(a))
 
-    def prepare(self, rows: Any) -> None:
-        if self.standard is not None:
-            self.standard.fit(rows)
-            return
-        total, count = torch.zeros(self.features), 0
-        for batch in rows:
-            self.features_below.check(batch, "the data")
-            total, count = total.to(batch.device) + batch.sum(0), count + len(batch)
-        if isinstance(self.features_below, Bernoulli) and count:
-            with torch.no_grad():
-                self.visible_bias[: self.features] = torch.logit(total / count, eps=0.01)
+    def prepare(self, rows: Iterable[Tensor]) -> None:
+        self._prepare(rows, self.features_below, self.visible_bias.detach()[: self.features])
 
     def to_dict(self) -> dict[str, Any]:
         own = super().to_dict() | {"features": self.features, "classes": self.classes}

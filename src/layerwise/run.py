@@ -35,12 +35,17 @@ class Stage:
         self.run.show(text)
         if self.signal is not None:
             self.run.save(self.name, self.state())
-            raise Stopped(
-                f"Stopped in {self.name}; the state is saved in {self.run.folder}. Go on with resume=True (--resume)."
-            )
+            self.stop()
         if self.run.folder is not None and time.monotonic() - self.saved >= self.run.interval:
             self.run.save(self.name, self.state())
             self.saved = time.monotonic()
+
+    def stop(self) -> None:
+        """Raises Stopped if a signal asked for it."""
+        if self.signal is not None:
+            raise Stopped(
+                f"Stopped in {self.name}; the state is saved in {self.run.folder}. Go on with resume=True (--resume)."
+            )
 
 
 class Run:
@@ -131,6 +136,21 @@ class Run:
                 flush=True,
             )
 
+    def rewind(self, stage: str, epoch: int) -> None:
+        """Takes what `log.jsonl` says of epochs after `epoch` of this stage out again: they are about to be repeated."""
+        if self.folder is None or not self.leads or not (log := self.folder / "log.jsonl").exists():
+            return
+
+        def stays(line: str) -> bool:
+            with contextlib.suppress(json.JSONDecodeError):  # a kill may have torn the last line
+                entry = json.loads(line)
+                return bool(entry["stage"] != stage or entry["epoch"] <= epoch)
+            return False
+
+        part = log.with_suffix(".part")
+        part.write_text("".join(line for line in log.read_text().splitlines(keepends=True) if stays(line)))
+        os.replace(part, log)
+
     def show(self, text: str) -> None:
         """Moves the bar on by one step."""
         if self.bar is not None:
@@ -143,7 +163,8 @@ class Run:
         stage = Stage(self, name, state)
         with self._bar(name, steps, done), self._signals(stage):
             yield stage
-        self.save(name, state())
+            self.save(name, state())
+        stage.stop()  # asked for after the last step
 
     @contextlib.contextmanager
     def _bar(self, name: str, steps: int, done: int) -> Iterator[None]:

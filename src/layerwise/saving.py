@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -25,7 +24,7 @@ from layerwise.stack import Stack
 from layerwise.train import History
 
 if TYPE_CHECKING:
-    from layerwise.estimators import _Estimator
+    from layerwise.estimators import Estimator
 
 FORMAT = 1
 LAYERS: dict[str, type[Layer]] = {kind.__name__: kind for kind in (RBM, LabelledRBM, Autoencoder)}
@@ -57,7 +56,7 @@ def describe_stack(stack: Stack) -> dict[str, Any]:
     return {"kind": type(stack).__name__, "layers": [layer.to_dict() for layer in stack.layers]}
 
 
-def save(estimator: _Estimator, path: str | Path, *, overwrite: bool = False) -> Path:
+def save(estimator: Estimator, path: str | Path, *, overwrite: bool = False) -> Path:
     """Writes a fitted estimator into the folder `path`, whole or not at all; files of others in it are left alone.
 
     Raises:
@@ -98,11 +97,15 @@ def load(path: str | Path) -> Any:
 
     path = Path(path)
     if not (path / "model.json").exists():
-        raise FileNotFoundError(f"{path} holds no model: model.json is missing. It is written by save(), or by layerwise train.")
+        raise FileNotFoundError(
+            f"{path} holds no model: model.json is missing. It is written by save(), or by layerwise train."
+        )
     try:
         description = json.loads((path / "model.json").read_text())
         if description["format"] > FORMAT:
-            raise ValueError(f"{path} has format {description['format']}, newer than this layerwise reads: upgrade layerwise.")
+            raise ValueError(
+                f"{path} has format {description['format']}, newer than this layerwise reads: upgrade layerwise."
+            )
         estimator = ESTIMATORS[description["estimator"]](**description["params"])
         for name, value in description["fitted"].items():
             setattr(estimator, name, _from_json(value))
@@ -116,7 +119,7 @@ def load(path: str | Path) -> Any:
     return estimator
 
 
-def _describe(estimator: _Estimator) -> dict[str, Any]:
+def _describe(estimator: Estimator) -> dict[str, Any]:
     fitted = {
         name: _to_json(value)
         for name, value in vars(estimator).items()
@@ -129,7 +132,8 @@ def _describe(estimator: _Estimator) -> dict[str, Any]:
         "fitted": fitted,
         "stack": describe_stack(estimator.stack_),
         "saved": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {name: version(name) for name in ("torch", "scikit-learn", "numpy")} | {"layerwise": _own_version()},
+        "versions": {name: version(name) for name in ("torch", "scikit-learn", "numpy")}
+        | {"layerwise": _own_version()},
     }
 
 

@@ -6,9 +6,9 @@ import copy
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -33,7 +33,7 @@ class Stack(nn.Sequential):
 
     def __init__(self, *layers: Layer) -> None:
         super().__init__(*layers)
-        for number, (lower, upper) in enumerate(zip(layers, layers[1:], strict=False), start=1):
+        for number, (lower, upper) in enumerate(pairwise(layers), start=1):
             width = getattr(upper, "features", upper.visible)
             if lower.hidden != width:
                 raise ValueError(
@@ -62,8 +62,11 @@ class Stack(nn.Sequential):
         return self.decode(self.encode(x, depth), depth)
 
     def reconstruction_loss(self, x: Tensor, *, squared: bool = True) -> Tensor:
-        """Mean per row of what it costs to rebuild x from its code: squared error of the standardised values, summed
-        over the inputs, or nats of the lowest units."""
+        """Mean per row of what it costs to rebuild x from its code.
+
+        This is the squared error of the standardised values, summed over the inputs, or the surprise of the lowest units
+        in nats.
+        """
         bottom = self.layers[0]
         h = self.encode(x)
         for layer in reversed(self.layers[1:]):
@@ -89,7 +92,8 @@ class Stack(nn.Sequential):
             batches: The data; labels are passed on to layers that look at them.
             how: One setting for all layers, or one per layer.
             cache: What happens to the activations of the layers below: "memory" and "disk" hold them, "stream" makes
-                them anew for every batch, "auto" holds them in memory while they fit `memory`, else on disk.
+                them anew for every batch, "auto" holds them in memory while they fit `memory`, else on disk. Held or
+                made anew they differ by rounding, because matrix products of more rows add up in another order.
             memory: Bytes that "auto" may hold in memory.
             validate: Held-out rows: with `Training.patience` a layer stops when it rebuilds them no better.
             run: Where progress is shown and checkpoints lie.
@@ -149,7 +153,8 @@ class Stack(nn.Sequential):
             rate = input_dropout if number == 1 else dropout
             stages[f"layer{number}"] = with_dropout(stage, rate)
         if outputs is not None:
-            head = nn.Linear(self.layers[-1].hidden, outputs)
+            like = next(self.parameters())
+            head = nn.Linear(self.layers[-1].hidden, outputs, device=like.device, dtype=like.dtype)
             nn.init.zeros_(head.bias)
             nn.init.normal_(head.weight, std=0.1 / max(self.layers[-1].hidden, 1) ** 0.5)
             stages["output"] = with_dropout(nn.Sequential(OrderedDict(linear=head)), dropout)
@@ -178,26 +183,22 @@ def hold(
     """`batches` sent through one more layer, its output held in memory, on disk, or made anew for every batch."""
     if cache not in ("auto", "memory", "disk", "stream"):
         raise ValueError(f"cache is auto, memory, disk or stream; got {cache!r}.")
-    size = 4 * batches.rows * width
     if cache == "stream":
         return batches.mapped(through)
-    in_memory = cache == "memory" or (cache == "auto" and size <= memory)
-    held = (
-        torch.empty(batches.rows, width)
-        if in_memory
-        else np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float32, (batches.rows, width))
-    )
-    at = 0
+    size, dtype = batches.rows * width, batches.dtype
+    if cache == "memory" or (cache == "auto" and size * dtype.itemsize <= memory):
+        held = torch.empty(size, dtype=dtype)
+    else:
+        held = torch.from_file(str(folder / name), shared=True, size=size, dtype=dtype)
+    held, at = held.view(-1, width), 0
     for x, _ in batches.mapped(through).in_order():
-        held[at : at + len(x)] = x.cpu() if in_memory else x.cpu().numpy()
+        held[at : at + len(x)] = x
         at += len(x)
-    return Batches(held, batches.y, size=batches.size, seed=batches.seed, device=batches.device)
+    return Batches(held, batches.y, size=batches.size, seed=batches.seed, device=batches.device, dtype=dtype)
 
 
 @torch.no_grad()
 def reconstruction_error(model: Layer | Stack, batches: Batches) -> float:
     """Squared error per row, summed over the inputs, of `model`'s reconstruction, in the data's own units."""
-    total = sum(
-        (x - model.decode(model.encode(x))).square().sum().double() for x, _ in batches.in_order()
-    )
+    total = sum((x - model.decode(model.encode(x))).square().sum().double() for x, _ in batches.in_order())
     return float(total) / batches.rows

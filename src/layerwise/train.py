@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -20,6 +20,7 @@ from layerwise.batches import Batches
 from layerwise.run import SILENT, Run
 
 Learn = Callable[[Tensor, Tensor | None], Tensor]
+T = TypeVar("T")
 LIMIT = 1e4  # no weight of a net that works on standardised data comes near it
 GUARD_EVERY = 50  # steps between looks at the figure: each look waits for the device
 
@@ -39,9 +40,11 @@ class Training:
         momentum: Final momentum of "sgd", in [0, 1).
         weight_decay: L2 penalty on weights, not on biases; its gradient is weight_decay * W.
         schedule: "constant", "linear" (to 0) or "cosine" (to 0).
+        hold: Fraction of the steps, in [0, 1), before the rate begins to fall.
         average: Decay of a moving average of the weights that replaces them at the end (Polyak & Juditsky, 1992);
             0 leaves it out.
-        max_norm: Largest length of a unit's incoming weights (Srivastava et al., 2014, 5.1); None leaves it out.
+        max_norm: Largest length of a unit's incoming weights in the `nn.Linear` parts (Srivastava et al., 2014, 5.1);
+            None leaves it out.
         patience: Epochs without a better figure on held-out data before learning stops; None never stops early.
 
     Example:
@@ -55,6 +58,7 @@ class Training:
     momentum: float = 0.9
     weight_decay: float = 0.0
     schedule: str = "constant"
+    hold: float = 0.0
     average: float = 0.0
     max_norm: float | None = None
     patience: int | None = None
@@ -62,13 +66,15 @@ class Training:
     def __post_init__(self) -> None:
         if self.epochs < 0 or self.rate < 0:
             raise ValueError(f"epochs and rate are at least 0, got epochs={self.epochs}, rate={self.rate}.")
+        if not 0 <= self.hold < 1:
+            raise ValueError(f"hold is a fraction of the steps in [0, 1), got {self.hold}.")
         for name, known in (("optimizer", ("sgd", "adam")), ("schedule", ("constant", "linear", "cosine"))):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}; got {getattr(self, name)!r}.")
 
     def factor(self, step: int, steps: int) -> float:
         """What the rate is multiplied with at `step` of `steps`."""
-        done = step / max(steps, 1)
+        done = max(0.0, step / max(steps, 1) - self.hold) / (1 - self.hold)
         return {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}[self.schedule]
 
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
@@ -126,6 +132,7 @@ def train(
 
     Raises:
         Diverged: If the figure or a weight is no longer finite or grows beyond all bounds; `module` is put back.
+        ValueError: If the run began this stage with other data, sizes or settings.
         KeyboardInterrupt: On Ctrl-C or SIGTERM, after a checkpoint is written.
     """
     return _Loop(module, learn, batches, how, name, validate, figure, run).run_all()
@@ -174,7 +181,10 @@ class _Loop:
         self._restore(self.run.load(self.history.name))
         if self.done:
             return self.history
-        with self.run.stage(self.history.name, self.how.epochs * len(self.batches), self._steps_done(), self.state) as stage:
+        self.run.rewind(self.history.name, self.epoch)
+        with self.run.stage(
+            self.history.name, self.how.epochs * len(self.batches), self._steps_done(), self.state
+        ) as stage:
             while self.epoch < self.how.epochs and not self.history.stopped:
                 self._one_epoch(stage.advance)
             self._finish()
@@ -195,13 +205,13 @@ class _Loop:
         self._close_epoch()
 
     def _one_step(self, x: Tensor, y: Tensor | None) -> None:
-        how, rate = self.how, self.how.rate * self.how.factor(self._steps_done(), how_many(self.how, self.batches))
+        how = self.how
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = self._rate(self._steps_done())
         self.optimizer.zero_grad(set_to_none=False)
         figure = self.learn(x, y)
         self.total = self.total.to(figure.device) + figure  # summed where it was made: no waiting for the device
-        share_gradients(self.module)
+        share_gradients(self.module, len(x))
         self.optimizer.step()
         if how.max_norm is not None:
             limit_norms(self.module, how.max_norm)
@@ -210,7 +220,7 @@ class _Loop:
 
     def _close_epoch(self) -> None:
         entry = {"epoch": self.epoch + 1, "figure": self.total.item() / max(self.step, 1), "seconds": self.seconds}
-        entry["rate"] = self.optimizer.param_groups[0]["lr"]
+        entry["rate"] = self._rate(self._steps_done() - 1)
         if self.validate is not None:
             entry["valid"] = self._with_average(self.validate)
         self.history.epochs.append(entry)
@@ -223,10 +233,10 @@ class _Loop:
     def _stop_early(self) -> None:
         if self.validate is None or self.how.patience is None:
             return
-        curve = [entry["valid"] for entry in self.history.epochs]
+        curve = [math.inf if math.isnan(entry["valid"]) else entry["valid"] for entry in self.history.epochs]
         best = min(range(len(curve)), key=curve.__getitem__)
         if best == len(curve) - 1:
-            self.best = self._snapshot() if self.averaged is None else dict(self.averaged)
+            self.best = self._with_average(self._snapshot)
         elif len(curve) - 1 - best >= self.how.patience:
             self.history.stopped = f"no better for {self.how.patience} epochs; kept epoch {best + 1}"
 
@@ -240,6 +250,12 @@ class _Loop:
 
     def _steps_done(self) -> int:
         return self.epoch * len(self.batches) + self.step
+
+    def _steps(self) -> int:
+        return self.how.epochs * len(self.batches)
+
+    def _rate(self, step: int) -> float:
+        return self.how.rate * self.how.factor(step, self._steps())
 
     def _set_momentum(self) -> None:
         if self.how.optimizer == "sgd" and self.how.momentum:
@@ -256,13 +272,15 @@ class _Loop:
         # The first steps would weigh the random start too much: the decay grows to its value.
         steps = self._steps_done()
         decay = min(self.how.average, (1 + steps) / (10 + steps))
+        weights = dict(self.module.named_parameters(remove_duplicate=False))
         for key, value in self.module.state_dict().items():
-            if value.is_floating_point():
+            if key in weights:
                 self.averaged[key].lerp_(value, 1 - decay)
-            else:
+            else:  # statistics and persistent chains are not averaged: a mean of chains is no state
                 self.averaged[key].copy_(value)
 
-    def _with_average(self, measure: Callable[[], float]) -> float:
+    def _with_average(self, measure: Callable[[], T]) -> T:
+        """What `measure` finds while the averaged weights, if any, stand in for the present ones."""
         if self.averaged is None:
             return measure()
         now = self._snapshot()
@@ -274,8 +292,8 @@ class _Loop:
 
     def _guard(self, weights: bool = False) -> None:
         figure = self.total.item() / max(self.step, 1)
-        largest = max((p.detach().abs().max().item() for p in self.module.parameters()), default=0.0) if weights else 0.0
-        if math.isfinite(figure) and largest < LIMIT:  # a NaN weight fails the comparison too
+        largest = largest_weight(self.module) if weights else 0.0
+        if math.isfinite(figure) and largest < LIMIT:  # NaN fails the comparison too
             return
         self.module.load_state_dict(self.good)
         what = f"{self.figure} became {figure:g}" if not math.isfinite(figure) else f"a weight grew to {largest:.3g}"
@@ -300,14 +318,31 @@ class _Loop:
         tensors["random"] = torch.get_rng_state()
         if torch.cuda.is_available():
             tensors["random_cuda"] = torch.cuda.get_rng_state()
-        rest = {"epoch": self.epoch, "step": self.step, "seconds": self.seconds, "done": self.done}
-        rest |= {"stopped": self.history.stopped, "epochs": self.history.epochs}
+        rest: dict[str, Any] = {"epoch": self.epoch, "step": self.step, "seconds": self.seconds, "done": self.done}
+        rest |= {"stopped": self.history.stopped, "epochs": self.history.epochs, "settings": self._settings()}
         return tensors, rest
+
+    def _settings(self) -> dict[str, Any]:
+        """What must be the same when a run is taken up again."""
+        data = {"rows": self.batches.rows, "batch size": self.batches.size, "seed": int(self.batches.seed)}
+        shapes = {f"shape of {key}": list(value.shape) for key, value in self.module.state_dict().items()}
+        return asdict(self.how) | data | shapes
+
+    def _compare_settings(self, then: dict[str, Any]) -> None:
+        now = self._settings()
+        changed = [key for key in then | now if then.get(key) != now.get(key)]
+        if changed:
+            listed = "; ".join(f"{key} was {then.get(key)} and is {now.get(key)}" for key in changed[:5])
+            raise ValueError(
+                f"{self.history.name} cannot go on from its checkpoint: {listed}{'; ...' if changed[5:] else ''}. "
+                "Resume with what the run began with, or start another run in another folder."
+            )
 
     def _restore(self, saved: tuple[dict[str, Tensor], dict[str, Any]] | None) -> None:
         if saved is None:
             return
         tensors, rest = saved
+        self._compare_settings(rest["settings"])
         parts: dict[str, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             first, _, tail = key.partition(".")
@@ -331,18 +366,24 @@ class _Loop:
         self.optimizer.load_state_dict(fresh)
 
 
-def how_many(how: Training, batches: Batches) -> int:
-    """Steps of the whole training."""
-    return how.epochs * len(batches)
+def share_gradients(module: nn.Module, rows: int) -> None:
+    """Averages the gradients over the processes of `torchrun`, each weighed by the `rows` it saw.
 
-
-def share_gradients(module: nn.Module) -> None:
-    """Averages the gradients over the processes of `torchrun`; contrastive statistics average just like gradients."""
+    Contrastive statistics average just like gradients.
+    """
     if dist.is_initialized() and dist.get_world_size() > 1:
-        for parameter in module.parameters():
-            if parameter.grad is not None:
-                dist.all_reduce(parameter.grad)
-                parameter.grad /= dist.get_world_size()
+        gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+        total = gradients[0].new_tensor(rows)
+        dist.all_reduce(total)
+        for gradient in gradients:
+            gradient *= rows / total
+            dist.all_reduce(gradient)
+
+
+def largest_weight(module: nn.Module) -> float:
+    """The largest absolute value of a parameter; NaN if any is NaN."""
+    largest = [parameter.detach().abs().max().item() for parameter in module.parameters() if parameter.numel()]
+    return math.nan if any(map(math.isnan, largest)) else max(largest, default=0.0)
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ exponential family in the activation a = (states of the other side) W + bias, so
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -58,11 +59,13 @@ class Units(abc.ABC):
         """Refuses values that these units cannot hold.
 
         Raises:
-            ValueError: If x, of any shape, holds NaN or leaves the range [low, high].
+            ValueError: If x, of any shape, holds NaN or infinite values, or leaves the range [low, high].
         """
         low, high = x.min().item(), x.max().item()
-        if low != low or high != high:
-            raise ValueError(f"{where} holds NaN. Fill or drop the missing values first (sklearn.impute.SimpleImputer).")
+        if not (math.isfinite(low) and math.isfinite(high)):  # a NaN anywhere makes both NaN
+            raise ValueError(
+                f"{where} holds NaN or infinite values. Fill them in or drop their rows first (sklearn.impute.SimpleImputer)."
+            )
         if low < self.low or high > self.high:
             raise ValueError(
                 f"{self.name} units hold values in [{self.low:g}, {self.high:g}], but {where} spans "
@@ -117,6 +120,8 @@ class Bernoulli(Units):
 @dataclass(frozen=True)
 class Gaussian(Units):
     """Real states of unit variance around the activation; data is standardised by the layer that holds it.
+
+    The integral over a state is taken in units of sqrt(2 pi), so that an idle unit adds nothing to the log partition.
 
     Example:
         >>> Gaussian().log_partition(torch.tensor([2.0]))
@@ -173,7 +178,9 @@ class Rectified(Units):
         return torch.relu(activation).square().sum(-1) / 2
 
     def surprise(self, target: Tensor, activation: Tensor) -> Tensor:
-        return (target - torch.relu(activation)).square().sum(-1) / 2
+        # half the squared error, and where a < 0 also target * |a|: without it a silent unit would never learn to speak
+        miss = target - torch.relu(activation)
+        return (miss.square() / 2 + target * torch.relu(-activation)).sum(-1)
 
     def slope(self, mean: Tensor) -> Tensor:
         return (mean > 0).to(mean.dtype)
@@ -294,7 +301,7 @@ def as_units(kind: Units | str | Mapping[str, Any]) -> Units:
     """
     if isinstance(kind, Units):
         return kind
-    fields = {"kind": kind} if isinstance(kind, str) else dict(kind)
+    fields: dict[str, Any] = {"kind": kind} if isinstance(kind, str) else dict(kind)
     name = fields.pop("kind")
     if name == "joint":
         return Joint(tuple((width, as_units(part)) for width, part in fields["parts"]))

@@ -83,12 +83,12 @@ def read_npy(path: Path) -> Parts:
 
 def read_idx(path: Path) -> Parts:
     """An idx file of images, with the labels of the file beside it whose name says labels instead of images."""
-    labels = _labels_beside(path)
-    return parts(
-        [Piece(idx(path), None if labels is None else idx(labels))],
-        path.name,
-        note="" if labels is None else f"labels from {labels.name}",
-    )
+    x, labels = idx(path), _labels_beside(path)
+    if x.ndim == 1:
+        raise ValueError(f"{path} holds one number a row, as files of labels do. Give the path of the images file.")
+    if labels is None:
+        return parts([Piece(x)], path.name)
+    return parts([Piece(x, idx(labels))], path.name, note=f"labels from {labels.name}")
 
 
 def read_idx_folder(folder: Path) -> Parts:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 import numpy as np
@@ -33,10 +33,10 @@ from layerwise.run import Run
 from layerwise.stack import Stack, reconstruction_error
 from layerwise.train import Training, backprop, train
 
-LOWER = Training(epochs=15, rate=0.1, weight_decay=2e-4, schedule="linear")
-TOP = Training(epochs=15, rate=0.02, weight_decay=1e-4, schedule="linear")
-UP_DOWN = Training(epochs=60, rate=0.02, schedule="linear", average=0.999)
-TUNING = Training(epochs=30, rate=1e-3, optimizer="adam", schedule="linear")
+LOWER = Training(epochs=25, rate=0.1, weight_decay=2e-4, schedule="linear", hold=0.6)
+TOP = Training(epochs=15, rate=0.05, weight_decay=1e-4, schedule="linear", hold=0.3, average=0.999)
+UP_DOWN = Training(epochs=50, rate=0.05, schedule="linear", average=0.999)
+TUNING = Training(epochs=40, rate=1e-3, optimizer="adam", schedule="linear")
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Rows:
         return cls(Batches(x[kept], y[kept], seed=seed), Batches(x[apart], y[apart]), held_out=True)
 
 
-def _part(part: str) -> tuple[Tensor, Tensor]:
+def _part(part: Literal["train", "test"]) -> tuple[Tensor, Tensor]:
     data = load("mnist", part)
     assert data.y is not None
     return torch.from_numpy(data.matrix()), torch.from_numpy(data.y)
@@ -66,7 +66,10 @@ def _part(part: str) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def error(log_probs: Callable[[Tensor], Tensor], rows: Batches) -> float:
     """Share of rows, in %, whose most probable class is wrong."""
-    wrong = sum(int((log_probs(x).argmax(1) != y).sum()) for x, y in rows.in_order())
+    wrong = 0
+    for x, y in rows.in_order():
+        assert y is not None
+        wrong += int(log_probs(x).argmax(1).ne(y).sum())
     return 100 * wrong / rows.rows
 
 
@@ -156,7 +159,10 @@ EXPERIMENTS: dict[str, tuple[str, Callable[[Rows, Run, int], Measured]]] = {
     "random": ("random", lambda rows, run, epochs: tuned(rows, run, epochs, pretrained=False)),
     "random-plain": ("random", lambda rows, run, epochs: tuned(rows, run, epochs, pretrained=False, dropout=False)),
     "autoencoder": ("autoencoder", autoencoder),
-    "autoencoder-random": ("autoencoder-random", lambda rows, run, epochs: autoencoder(rows, run, epochs, pretrained=False)),
+    "autoencoder-random": (
+        "autoencoder-random",
+        lambda rows, run, epochs: autoencoder(rows, run, epochs, pretrained=False),
+    ),
 }
 
 
@@ -164,16 +170,31 @@ EXPERIMENTS: dict[str, tuple[str, Callable[[Rows, Run, int], Measured]]] = {
 @click.argument("name", type=click.Choice(list(EXPERIMENTS)))
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @click.option("--epochs", default=0, help="Epochs of the last stage; 0 takes the ones of the results page.")
-@click.option("--hold-out", default=0, show_default=True, help="Training rows to keep apart and to measure on instead of the test set.")
+@click.option(
+    "--hold-out",
+    default=0,
+    show_default=True,
+    help="Training rows to keep apart and to measure on instead of the test set.",
+)
 @click.option("--threads", default=1, show_default=True, help="CPU threads.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/mnist"), show_default=True, help="Folder for checkpoints and results.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("runs/mnist"),
+    show_default=True,
+    help="Folder for checkpoints and results.",
+)
 def main(name: str, seed: int, epochs: int, hold_out: int, threads: int, out: Path) -> None:
     """Run the experiment NAME once: python -m layerwise.experiments.mnist backprop --seed 0."""
     start, experiment = EXPERIMENTS[name]
-    folder = out / f"{start}-{seed}{f'-held-{hold_out}' if hold_out else ''}"  # experiments with the same start share it
+    folder = (
+        out / f"{start}-{seed}{f'-held-{hold_out}' if hold_out else ''}"
+    )  # experiments with the same start share it
     with compute.session(seed, threads):
         measured = experiment(Rows.read(hold_out, seed), Run(folder, resume=True, progress=True), epochs)
-    report(out, {"experiment": name, "seed": seed, "hold_out": hold_out, "epochs": epochs, "threads": threads, **measured})
+    report(
+        out, {"experiment": name, "seed": seed, "hold_out": hold_out, "epochs": epochs, "threads": threads, **measured}
+    )
 
 
 def report(out: Path, entry: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """How well rows were rebuilt, in the data's own units.
+    """How well rows were rebuilt, in the data's own units or in those of `scale`.
 
     Arguments:
         error: Squared error per row, summed over the features, mean over the rows.
@@ -32,12 +32,16 @@ class Rebuilt:
 
 
 @torch.no_grad()
-def rebuild(through: Callable[[Tensor], Tensor], rows: Tensor, *, size: int = 500) -> Rebuilt:
+def rebuild(
+    through: Callable[[Tensor], Tensor], rows: Tensor, *, scale: Tensor | None = None, size: int = 500
+) -> Rebuilt:
     """Squared errors of `through(rows)`, in float64, `size` rows at a time, beside those of the mean row.
 
     Arguments:
         through: From rows (n, features) to rows of the same shape: encode and decode.
         rows: Shape (n, features), n >= 1.
+        scale: Units to measure each feature's error in, shape (features,), > 0: columns of a table are not comparable
+            otherwise.
 
     Raises:
         ValueError: If what comes back has another shape.
@@ -57,6 +61,8 @@ def rebuild(through: Callable[[Tensor], Tensor], rows: Tensor, *, size: int = 50
             )
         miss += (back.double() - x.double()).square().sum(0)
         scatter += (x.double() - mean).square().sum(0)
+    if scale is not None:
+        miss, scatter = miss / scale.double().square(), scatter / scale.double().square()
     with np.errstate(divide="ignore", invalid="ignore"):
         explained = np.where(scatter.numpy() > 0, 1 - miss.numpy() / scatter.numpy(), np.nan)
     return Rebuilt(float(miss.sum()) / len(rows), float(scatter.sum()) / len(rows), explained)

@@ -1,0 +1,19 @@
+"""scikit-learn faces: fit, predict, transform, on arrays; y == -1 means that a row has no label."""
+
+from layerwise.estimators.base import Estimator, auto_epochs
+from layerwise.estimators.classifiers import DBNClassifier, StackedAutoencoderClassifier
+from layerwise.estimators.transformers import DeepAutoencoder, RBMTransformer
+
+ESTIMATORS: dict[str, type[Estimator]] = {
+    each.__name__: each for each in (DBNClassifier, StackedAutoencoderClassifier, DeepAutoencoder, RBMTransformer)
+}
+
+__all__ = [
+    "ESTIMATORS",
+    "DBNClassifier",
+    "DeepAutoencoder",
+    "Estimator",
+    "RBMTransformer",
+    "StackedAutoencoderClassifier",
+    "auto_epochs",
+]

@@ -1,0 +1,357 @@
+"""What an explanation says, as plain data: everything on the page is drawn from `Explanation.to_dict`, and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import math
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+FORMAT = "layerwise-report/1"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting of the model; `changed` if it is not the default."""
+
+    name: str
+    value: str
+    changed: bool
+
+
+@dataclass(frozen=True)
+class Model:
+    """The model: `widths` from the data to the top, `kinds` of their units, and what answers (`stands_for`)."""
+
+    name: str
+    widths: list[int]
+    kinds: list[str]
+    outputs: int
+    parameters: int
+    seconds: float
+    epochs: int
+    settings: list[Setting]
+    versions: dict[str, str]
+    pretrained: bool
+    looked_at: str
+    generative: str
+
+
+@dataclass(frozen=True)
+class Data:
+    """The rows given to `explain`, and the training rows, if they were given too; `shared` counts rows in both."""
+
+    name: str
+    note: str
+    rows: int
+    labelled: int | None
+    kind: str
+    shape: list[int]
+    low: float
+    high: float
+    per_class: list[int]
+    looked_at: int
+    trained_rows: int | None = None
+    trained_labelled: int | None = None
+    shared: int | None = None
+
+
+@dataclass(frozen=True)
+class Score:
+    """Errors in [0, 1] of the model on the labelled rows, with its 95 % interval, and of always saying the largest class."""
+
+    rows: int
+    wrong: int
+    error: float
+    low: float
+    high: float
+    baseline: float
+    commonest: int
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the comparison: errors in [0, 1], one per draw; `verdict` as `lens.Ranked` has it."""
+
+    method: str
+    errors: list[float]
+    error: float
+    sd: float | None
+    seconds: float | None
+    note: str
+    verdict: str
+    behind: float
+    doubt: float | None
+    this: bool
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A stage of learning: the figure of each epoch, and that on held-out rows where there is one."""
+
+    name: str
+    figure: str
+    train: list[float]
+    valid: list[float] | None
+    seconds: float
+    stopped: str
+
+
+@dataclass(frozen=True)
+class Strongest:
+    """The rows (numbers in the data) that excite a unit most, with its states."""
+
+    unit: int
+    rows: list[int]
+    states: list[float]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What the units of a layer look for.
+
+    Arguments:
+        unit: Numbers of the units shown, from 0, those with the largest weights first.
+        scale: The weight that the deepest colour stands for; larger ones, a share of `clipped`, are drawn like it.
+        pictures: int8, -127 to 127 for -scale to scale, shape (units, height, width) or (units, height, width, 3).
+        table: For tables, weights of shape (units, columns shown).
+        columns: For tables, the names of the columns shown.
+    """
+
+    label: str
+    units: int
+    inputs: int
+    projected: bool
+    unit: list[int]
+    names: list[str]
+    scale: float
+    clipped: float
+    pictures: np.ndarray | None
+    table: np.ndarray | None
+    columns: list[str]
+    all_columns: int
+    strongest: list[Strongest]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a layer keeps: of the input (squared error, share of the variance) and of the labels (errors of a linear probe)."""
+
+    label: str
+    error: float | None
+    share: float | None
+    probe: float | None
+    probe_sd: float | None
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """What all layers keep; `pictures` are the `examples` as rebuilt from each layer, shape (layers, examples, h, w).
+
+    Squared errors are in the data's own units, or if `standardised` in standard deviations of the columns.
+    """
+
+    layers: list[Kept]
+    baseline: float | None
+    rows: int
+    probe_rows: int
+    folds: int
+    examples: list[int]
+    pictures: np.ndarray | None
+    columns: list[str]
+    explained: np.ndarray | None
+    tuned_whole: bool
+    standardised: bool
+
+
+@dataclass(frozen=True)
+class Dreams:
+    """Rows that the model generated, `each` for every class after `steps` Gibbs steps; `agree` counts those it knows again.
+
+    `pictures` has shape (classes, each, h, w); for tables, `means` and `real` are mean rows per class in standard deviations.
+    """
+
+    classes: list[int]
+    each: int
+    steps: int
+    agree: list[int]
+    pictures: np.ndarray | None = None
+    columns: list[str] = field(default_factory=list)
+    means: np.ndarray | None = None
+    real: np.ndarray | None = None
+    scale: float | None = None
+
+
+@dataclass(frozen=True)
+class Confused:
+    """Rows of class `true` called `said`: how many, and those the model was surest of."""
+
+    true: int
+    said: int
+    count: int
+    rows: list[int]
+    sure: list[float]
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """The confusion matrix, true classes down, `classes` being those shown; and the most frequent confusions."""
+
+    classes: list[int]
+    matrix: list[list[int]]
+    confused: list[Confused]
+    left_out: int
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A flat map of `space` by `method`: a point per row, in the order of the map's rows."""
+
+    space: str
+    method: str
+    points: np.ndarray
+    middles: np.ndarray
+    trust: float | None
+    neighbours: int
+    shown: float | None
+
+
+@dataclass(frozen=True)
+class CodeMap:
+    """Maps of the same rows (their numbers in the data)."""
+
+    rows: list[int]
+    panels: list[Panel]
+
+
+@dataclass(frozen=True)
+class LayerHealth:
+    """How the units of a layer behave: counts of dead, saturated and constant ones, and a histogram of all states.
+
+    `defined`: whether units of this kind can be dead; `moved`: how far tuning moved the weights, as a share of their length.
+    """
+
+    label: str
+    units: int
+    kind: str
+    defined: bool
+    dead: int
+    saturated: int
+    constant: int
+    mean: float
+    edges: list[float]
+    counts: list[int]
+    moved: float | None
+    advice: str
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """Root mean square of the loss's gradient by a stage's weights, before and after tuning."""
+
+    stage: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Health:
+    """The health of every layer over `rows` rows, and the gradients that tuning saw."""
+
+    rows: int
+    layers: list[LayerHealth]
+    gradients: list[Gradient]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The rows that the page shows, by their `numbers` in the data.
+
+    Arguments:
+        true, said: Class indices, -1 = not known.
+        sure: Probability of the class said.
+        pictures: uint8, shape (rows, height, width) or (rows, height, width, 3).
+        unusual: For tables, per row, the columns furthest from their mean: (name, value, standard deviations).
+    """
+
+    numbers: list[int]
+    true: list[int]
+    said: list[int]
+    sure: list[float | None]
+    pictures: np.ndarray | None
+    unusual: list[list[tuple[str, float, float]]]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """All that the report says about a model, section by section; a section that does not apply is None or empty.
+
+    `left_out` tells why, by the name of the section. `to_dict` gives what `report.json` holds.
+    """
+
+    title: str
+    made: str
+    seed: int
+    model: Model
+    data: Data
+    classes: list[str]
+    score: Score | None
+    comparison: list[Method]
+    curves: list[Curve]
+    weights: list[Weights]
+    keeping: Keeping | None
+    dreams: Dreams | None
+    mistakes: Mistakes | None
+    map: CodeMap | None
+    health: Health
+    gallery: Gallery
+    left_out: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can hold: numbers with 6 digits, no NaN (null), pictures as bytes in base64 (`unpack`)."""
+        return {"format": FORMAT, **plain(self)}
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses and arrays as plain values.
+
+    Example:
+        >>> plain([1 / 3, float("nan"), np.array([1.0, 2.0])])
+        [0.333333, None, [1.0, 2.0]]
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, np.ndarray) and value.dtype.itemsize == 1:
+        return pack(value)
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, dict):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value
+
+
+def pack(pictures: np.ndarray) -> dict[str, Any]:
+    """An array of bytes as its type, shape and base64.
+
+    Example:
+        >>> pack(np.zeros((1, 2), np.uint8))
+        {'type': 'uint8', 'shape': [1, 2], 'base64': 'AAA='}
+    """
+    data = base64.b64encode(np.ascontiguousarray(pictures).tobytes()).decode("ascii")
+    return {"type": str(pictures.dtype), "shape": list(pictures.shape), "base64": data}
+
+
+def unpack(packed: dict[str, Any]) -> np.ndarray:
+    """The array that `pack` packed.
+
+    Example:
+        >>> unpack(pack(np.array([[1, -2]], np.int8))).tolist()
+        [[1, -2]]
+    """
+    return np.frombuffer(base64.b64decode(packed["base64"]), dtype=packed["type"]).reshape(packed["shape"])

@@ -1,0 +1,327 @@
+"""The page: templates, style and script put together into one file that fetches nothing."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import math
+from collections import Counter
+from importlib import resources
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup, escape
+
+from layerwise.findings import unpack
+from layerwise.report import charts, pictures
+
+GENERATOR = '<meta name="generator" content="layerwise'
+TILE, SMALL, NARROW = 48, 32, 27  # pixels: about how wide a picture is shown
+COLOURS = 10
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+THIN = "\u202f"  # narrow space that does not break
+
+
+def render(found: dict[str, Any]) -> str:
+    """The page as HTML, given what `Explanation.to_dict` returns or `report.json` holds.
+
+    Everything that a data set could bring along (names of classes, columns, notes) is escaped; the page's security policy
+    allows no address outside, and no script but its own.
+    """
+    style, script = asset("report.css"), asset("report.js")
+    look = {"Page": Page(found), "found": found, "charts": charts, "signed_picture": pictures.signed_picture}
+    return _environment().get_template("report.html.j2").render(
+        look, style=Markup(style), script=Markup(script), policy=_policy(script), **found
+    )  # fmt: skip
+
+
+def asset(name: str) -> str:
+    """The text of a file in `report/assets`."""
+    return resources.files("layerwise.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _policy(script: str) -> str:
+    """What the page may load: nothing; pictures, styles and the one script are inside it."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("layerwise.report"), autoescape=True, undefined=jinja2.StrictUndefined,
+        extensions=["jinja2.ext.do"],
+    )  # fmt: skip
+    filters = (digits, figure, fixed, largest, percent, plural, points, shade, signed, time, turned, whole)
+    environment.filters |= {each.__name__: each for each in filters}
+    return environment
+
+
+# -- numbers: each stands in a <data> element with its exact value ------------------------------------------------------
+
+
+def tagged(value: float, words: str) -> Markup:
+    """The words, with the value as report.json has it."""
+    return Markup('<data value="{}">{}</data>').format(repr(value), words)
+
+
+def figure(value: float | None, count: int = 3) -> Markup:
+    """A number with so many digits.
+
+    Example:
+        >>> print(figure(0.01234), figure(None))
+        <data value="0.01234">0.0123</data> –
+    """
+    return Markup("–") if value is None else tagged(value, digits(value, count))
+
+
+def digits(value: float, count: int = 3) -> str:
+    """A number with so many digits, as plain text.
+
+    Example:
+        >>> digits(0.01234), digits(-0.00001234), digits(2.0)
+        ('0.0123', '−1.23 × 10⁻⁵', '2.00')
+    """
+    if value and not 1e-4 <= abs(value) < 1e7:
+        mantissa, exponent = f"{value:.{count - 1}e}".split("e")
+        words = f"{mantissa} × 10{str(int(exponent)).translate(SUPERSCRIPT)}"
+    else:
+        places = max(count - 1 - math.floor(math.log10(abs(value))), 0) if value else 0
+        words = f"{value:,.{places}f}"
+    return words.replace(",", THIN).replace("-", "−")
+
+
+def percent(value: float | None, digits: int = 1) -> Markup:
+    """A share as per cent.
+
+    Example:
+        >>> print(percent(0.0342))
+        <data value="0.0342">3.4 %</data>
+    """
+    if value is None:
+        return Markup("–")
+    return tagged(value, f"{100 * value:.{digits}f}{THIN}%".replace("-", "−"))
+
+
+def points(value: float) -> Markup:
+    """A difference of shares, in percentage points.
+
+    Example:
+        >>> print(points(0.0123))
+        <data value="0.0123">1.2</data>
+    """
+    return tagged(value, f"{100 * value:.1f}".replace("-", "−"))
+
+
+def fixed(value: float | None, places: int = 3) -> Markup:
+    """A number with so many places.
+
+    Example:
+        >>> print(fixed(0.9996, 3))
+        <data value="0.9996">1.000</data>
+    """
+    return Markup("–") if value is None else tagged(value, f"{value:.{places}f}".replace("-", "−"))
+
+
+def whole(value: int | None) -> Markup:
+    """A count.
+
+    Example:
+        >>> print(whole(60000))
+        <data value="60000">60 000</data>
+    """
+    return Markup("–") if value is None else tagged(value, f"{value:,}".replace(",", THIN))
+
+
+def signed(value: float | None, digits: int = 2) -> Markup:
+    """A number with its sign.
+
+    Example:
+        >>> print(signed(-0.5))
+        <data value="-0.5">−0.50</data>
+    """
+    return Markup("–") if value is None else tagged(value, f"{value:+.{digits}f}".replace("-", "−"))
+
+
+def time(seconds: float | None) -> Markup:
+    """Seconds as people say them.
+
+    Example:
+        >>> print(time(4.21), time(200.0), time(9000.0))
+        <data value="4.21">4.2 s</data> <data value="200.0">3.3 min</data> <data value="9000.0">2.5 h</data>
+    """
+    if seconds is None:
+        return Markup("–")
+    size, unit = (1, "s") if seconds < 120 else (60, "min") if seconds < 7200 else (3600, "h")
+    amount = seconds / size
+    return tagged(seconds, f"{amount:.0f}{THIN}{unit}" if amount >= 100 else f"{amount:.2g}{THIN}{unit}")
+
+
+def plural(count: int, one: str, many: str = "") -> Markup:
+    """A count with its noun.
+
+    Example:
+        >>> print(plural(1, "row"), plural(2, "class", "classes"))
+        <data value="1">1</data> row <data value="2">2</data> classes
+    """
+    return whole(count) + Markup("\u00a0") + escape(one if count == 1 else many or one + "s")
+
+
+def in_words(value: str) -> str:
+    """The first letter small, as inside a sentence."""
+    return value[:1].lower() + value[1:]
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+
+def turned(rows: list[list[Any]]) -> list[list[Any]]:
+    """Columns for rows.
+
+    Example:
+        >>> turned([[1, 2], [3, 4]])
+        [[1, 3], [2, 4]]
+    """
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def largest(values: list[float], names: list[str], count: int) -> list[tuple[str, float]]:
+    """The names of the largest values, whatever their sign.
+
+    Example:
+        >>> largest([0.1, -2.0, 1.0], ["a", "b", "c"], 2)
+        [('b', -2.0), ('c', 1.0)]
+    """
+    return sorted(zip(names, values, strict=True), key=lambda each: -abs(each[1]))[:count]
+
+
+def shade(count: int, total: int, right: bool) -> str:
+    """The style of a cell of the confusion matrix, by its share of the row.
+
+    Example:
+        >>> shade(95, 100, True), shade(2, 100, False), shade(0, 100, False)
+        ('right4', 'wrong1', 'zero')
+    """
+    limits = (0.5, 0.8, 0.9) if right else (0.03, 0.08, 0.2)
+    return (
+        "zero" if not count else f"{'right' if right else 'wrong'}{1 + sum(count > limit * total for limit in limits)}"
+    )
+
+
+# -- what templates ask of the findings --------------------------------------------------------------------------------
+
+
+class Page:
+    """Look-ups and pictures for the templates; holds no figures of its own."""
+
+    def __init__(self, found: dict[str, Any]) -> None:
+        self.found = found
+        gallery = found["gallery"]
+        self.at = {number: at for at, number in enumerate(gallery["numbers"])}
+        self.thumbnails = None if gallery["pictures"] is None else unpack(gallery["pictures"])
+        self.picture = functools.cache(self._picture)
+
+    @property
+    def image(self) -> bool:
+        """Whether rows have pictures."""
+        return self.thumbnails is not None
+
+    def _picture(self, number: int) -> str:
+        assert self.thumbnails is not None
+        return pictures.plain_picture(self.thumbnails[self.at[number]])
+
+    def alt(self, number: int) -> str:
+        """A row in words."""
+        return f"row {number}" + (f", {self.name(self.true(number))}" if self.true(number) >= 0 else "")
+
+    def name(self, code: int) -> str:
+        """The name of a class."""
+        return str(self.found["classes"][code])
+
+    def true(self, number: int) -> int:
+        """The class of a row, -1 if it has no label."""
+        return int(self.found["gallery"]["true"][self.at[number]])
+
+    def classes_of(self, rows: list[int]) -> str:
+        """The classes of some rows, the most frequent first, in words."""
+        counts = Counter(self.true(row) for row in rows if self.true(row) >= 0).most_common()
+        return ", ".join(f"{count} × {self.name(code)}" for code, count in counts)
+
+    def unpack(self, packed: dict[str, Any]) -> np.ndarray:
+        """An array of pictures."""
+        return unpack(packed)
+
+    def plain_pictures(self, packed: dict[str, Any]) -> Any:
+        """The addresses of all pictures in an array, nested like it."""
+        return self._nested(unpack(packed), len(packed["shape"]) - (self.thumbnails.ndim - 1))  # type: ignore[union-attr]
+
+    def _nested(self, array: np.ndarray, depth: int) -> Any:
+        return pictures.plain_picture(array) if depth == 0 else [self._nested(each, depth - 1) for each in array]
+
+    def width(self, packed: dict[str, Any] | None = None, wanted: int = TILE) -> int:
+        """How wide a picture is shown: a whole multiple of its pixels near `wanted`; large ones up to 2 `wanted`."""
+        own = int((packed or self.found["gallery"]["pictures"])["shape"][2])
+        return min(own, 2 * wanted) if own > wanted else own * round(wanted / own)
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """How wide pictures of weights and of rows are shown, also on narrow screens."""
+        weights = self.found["weights"][0]["pictures"]
+        return {
+            "weights": self.width(weights), "weights-narrow": self.width(weights, NARROW), "row": self.width(),
+            "row-narrow": self.width(wanted=NARROW), "small": self.width(wanted=SMALL),
+        }  # fmt: skip
+
+    def colour(self, code: int) -> str:
+        """The style of a class."""
+        return "none" if code < 0 else f"c{code % COLOURS}"
+
+    def heat(self, values: list[list[float | None]], scale: float) -> str:
+        """Signed values, one row per inner list, as a picture; the deepest colour stands for `scale` and more."""
+        array = np.array([[0.0 if value is None else value for value in row] for row in values])
+        return pictures.signed_picture(np.rint((array / (scale or 1)).clip(-1, 1) * 127).astype(np.int8))
+
+    def points(self, panel: dict[str, Any]) -> Markup:
+        """A panel of the map."""
+        rows = self.found["map"]["rows"]
+        styles = [self._style(row) for row in rows]
+        labels = [
+            (self.name(code), self.colour(code), place)
+            for code, place in enumerate(panel["middles"]) if place[0] is not None
+        ]  # fmt: skip
+        words = f"Map of the {in_words(panel['space'])} by {panel['method']}: {len(rows)} rows, coloured by class"
+        return charts.scatter(panel["points"], styles, labels if len(labels) <= 20 else [], alt=words)
+
+    def _style(self, row: int) -> str:
+        true, said = self.true(row), self.found["gallery"]["said"][self.at[row]]
+        return self.colour(true) + (" wrong" if -1 not in (true, said) and true != said else "")
+
+    @property
+    def on_map(self) -> list[int]:
+        """Classes that rows of the map have."""
+        return sorted({self.true(row) for row in self.found["map"]["rows"]} - {-1})
+
+    def map_data(self) -> dict[str, Any]:
+        """What the script says about a point."""
+        gallery, rows = self.found["gallery"], self.found["map"]["rows"]
+        at = [self.at[row] for row in rows]
+        data: dict[str, Any] = {
+            "rows": rows, "classes": self.found["classes"], "true": [gallery["true"][i] for i in at],
+            "said": [gallery["said"][i] for i in at], "sure": [gallery["sure"][i] for i in at],
+            "unusual": [gallery["unusual"][i] for i in at] if gallery["unusual"] else [],
+        }  # fmt: skip
+        if self.thumbnails is not None:
+            height, width = self.thumbnails.shape[1:3]
+            data |= {"across": self.sheet[1], "height": height, "width": width}
+        return data
+
+    @functools.cached_property
+    def sheet(self) -> tuple[str, int]:
+        """The pictures of the map's rows in one, and how many stand beside each other in it."""
+        assert self.thumbnails is not None
+        return pictures.sheet(self.thumbnails[[self.at[row] for row in self.found["map"]["rows"]]])
