@@ -19,7 +19,7 @@ PATTERNS = torch.tensor([[1.0, 0, 0, 0, 1, 0], [0, 0, 1, 1, 0, 0]])
 
 @dataclass(frozen=True)
 class Case:
-    """How to make a layer of 6 units below and 4 above."""
+    """How to make a layer of 6 units below and 8 above."""
 
     make: Callable[[], Layer]
     name: str
@@ -29,15 +29,15 @@ class Case:
 
 
 def rbm(**settings: object) -> Callable[[], Layer]:
-    return lambda: RBM(6, 4, **settings)  # type: ignore[arg-type]
+    return lambda: RBM(6, 8, **settings)  # type: ignore[arg-type]
 
 
 def labelled(**settings: object) -> Callable[[], Layer]:
-    return lambda: LabelledRBM(6, 2, 4, **settings)
+    return lambda: LabelledRBM(6, 2, 8, **settings)
 
 
 def auto(**settings: object) -> Callable[[], Layer]:
-    return lambda: Autoencoder(6, 4, **settings)  # type: ignore[arg-type]
+    return lambda: Autoencoder(6, 8, **settings)  # type: ignore[arg-type]
 
 
 LAYERS = [

@@ -39,7 +39,8 @@ def test_every_row_comes_once_per_epoch() -> None:
 
 def test_order_depends_on_seed_and_epoch_only() -> None:
     orders = {(seed, epoch): order(numbered(seed=seed).epoch(epoch)) for seed in range(4) for epoch in range(4)}
-    assert len({str(served) for served in orders.values()}) == len(orders)  # none twice: not even seed and epoch swapped
+    distinct = {str(served) for served in orders.values()}
+    assert len(distinct) == len(orders)  # not even seed and epoch swapped give one order twice
     torch.manual_seed(5)
     batches = numbered(seed=1)
     assert [order(batches.epoch(epoch)) for epoch in (3, 0, 3)] == [orders[1, epoch] for epoch in (3, 0, 3)]

@@ -55,8 +55,8 @@ def error(net: nn.Module) -> float:
 
 
 def same(first: nn.Module, second: nn.Module) -> bool:
-    states = first.state_dict(), second.state_dict()
-    return states[0].keys() == states[1].keys() and all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    one, other = first.state_dict(), second.state_dict()
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
 def events(histories: list[History]) -> list[tuple[str, str, list[dict[str, float]]]]:
@@ -322,7 +322,7 @@ def test_without_a_folder_signals_are_left_alone() -> None:
 # -- checkpoints -------------------------------------------------------------------------------------------------------
 
 
-def test_a_crash_while_writing_leaves_the_last_checkpoint_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_while_writing_spares_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import safetensors.torch
 
     write, writes = safetensors.torch.save_file, []
@@ -425,7 +425,7 @@ def slowly(how: Training) -> nn.Linear:
         epoch, place = divmod(step, len(batches))
         x, y = list(batches.epoch(epoch))[place]
         done = step / steps
-        rate = how.rate * {"constant": 1, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[how.schedule]
+        factor = {"constant": 1, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[how.schedule]
         momentum = min(0.5, how.momentum) if epoch < 5 and how.epochs > 5 else how.momentum
         net.zero_grad()
         F.mse_loss(net(x), y).backward()
@@ -433,7 +433,7 @@ def slowly(how: Training) -> nn.Linear:
             for name, parameter in net.named_parameters():
                 gradient = parameter.grad + (how.weight_decay * parameter if name == "weight" else 0)
                 momenta[name] = momentum * momenta.get(name, 0) + gradient
-                parameter -= rate * momenta[name]
+                parameter -= how.rate * factor * momenta[name]
             if how.max_norm is not None:
                 for row in net.weight:
                     row *= min(1, how.max_norm / row.norm())
@@ -511,7 +511,8 @@ def test_parameters_that_want_no_gradient_stay() -> None:
     net = nn.Sequential(linear(), linear())
     net[0].weight.requires_grad_(False)
     before = copy.deepcopy(net)
-    train(net, backprop(lambda x, y: net[1](x[:, :2] @ net[0].weight).square().mean()), regression(), Training(epochs=1))
+    learn = backprop(lambda x, y: net[1](x[:, :2] @ net[0].weight).square().mean())
+    train(net, learn, regression(), Training(epochs=1))
     assert torch.equal(net[0].weight, before[0].weight) and torch.equal(net[0].bias, before[0].bias)
     assert not torch.equal(net[1].weight, before[1].weight)
 
@@ -598,7 +599,7 @@ def test_a_figure_that_is_not_finite_stops_learning_at_the_last_good_state() -> 
         figure = squares(net)(x, y)
         return figure * math.nan if len(states) == 8 else figure  # in the third epoch
 
-    with pytest.raises(Diverged, match=r"tuning diverged in epoch 3 .*loss became nan.*after epoch 2.*rate ten times smaller"):
+    with pytest.raises(Diverged, match=r"tuning diverged in epoch 3 .*loss became nan.*epoch 2.*ten times smaller"):
         train(net, learn, regression(), Training(), name="tuning")
     assert len(states) == 9
     assert all(torch.equal(value, states[6][key]) for key, value in net.state_dict().items())

@@ -34,7 +34,6 @@ class Model:
     epochs: int
     settings: list[Setting]
     versions: dict[str, str]
-    pretrained: bool
     looked_at: str
     generative: str
 
@@ -46,7 +45,7 @@ class Data:
     name: str
     note: str
     rows: int
-    labelled: int | None
+    labelled: int
     kind: str
     shape: list[int]
     low: float
@@ -128,11 +127,11 @@ class Weights:
     names: list[str]
     scale: float
     clipped: float
-    pictures: np.ndarray | None
-    table: np.ndarray | None
-    columns: list[str]
     all_columns: int
     strongest: list[Strongest]
+    pictures: np.ndarray | None = None
+    table: np.ndarray | None = None
+    columns: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -150,6 +149,8 @@ class Kept:
 class Keeping:
     """What all layers keep; `pictures` are the `examples` as rebuilt from each layer, shape (layers, examples, h, w).
 
+    For tables, `explained` is the share of each of the first `columns` that each layer rebuilds, shape (layers, columns).
+
     Squared errors are in the data's own units, or if `standardised` in standard deviations of the columns.
     """
 
@@ -159,11 +160,12 @@ class Keeping:
     probe_rows: int
     folds: int
     examples: list[int]
-    pictures: np.ndarray | None
-    columns: list[str]
-    explained: np.ndarray | None
     tuned_whole: bool
     standardised: bool
+    pictures: np.ndarray | None = None
+    columns: list[str] = field(default_factory=list)
+    all_columns: int = 0
+    explained: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -279,7 +281,7 @@ class Gallery:
     numbers: list[int]
     true: list[int]
     said: list[int]
-    sure: list[float | None]
+    sure: list[float]
     pictures: np.ndarray | None
     unusual: list[list[tuple[str, float, float]]]
 
@@ -301,7 +303,7 @@ class Explanation:
     comparison: list[Method]
     curves: list[Curve]
     weights: list[Weights]
-    keeping: Keeping | None
+    keeping: Keeping
     dreams: Dreams | None
     mistakes: Mistakes | None
     map: CodeMap | None

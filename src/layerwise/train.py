@@ -349,7 +349,8 @@ class _Loop:
             parts.setdefault(first, {})[tail] = value
         self.module.load_state_dict(parts["module"])
         self.good, self.best = parts.get("good", self.good), parts.get("best")
-        self.averaged = parts.get("average", self.averaged)
+        for key, value in parts.get("average", {}).items():
+            self.averaged[key].copy_(value)  # type: ignore[index]
         self._restore_optimizer(parts.get("optim", {}))
         self.total = tensors["total"]
         torch.set_rng_state(tensors["random"])

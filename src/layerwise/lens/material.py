@@ -21,14 +21,14 @@ class Material:
 
     Arguments:
         x: A Dataset, or an array, scipy sparse matrix or data frame of shape (n, features), as the model takes it.
-        y: Class indices, shape (n,), -1 = no label; None where there are no labels at all.
+        y: Class indices, shape (n,), -1 = no label.
         classes: Names of the classes.
         row: How to show a row; `low` and `high` are the values in x that are drawn black and white.
         name, note: Of the data.
     """
 
     x: Any
-    y: np.ndarray | None
+    y: np.ndarray
     classes: tuple[str, ...]
     row: Row
     name: str = ""
@@ -52,7 +52,7 @@ class Material:
     @property
     def known(self) -> np.ndarray:
         """Indices of the labelled rows."""
-        return np.flatnonzero(self.y >= 0) if self.y is not None else np.arange(0)
+        return np.flatnonzero(self.y >= 0)
 
     @property
     def columns(self) -> list[str]:
@@ -127,18 +127,18 @@ def _table(x: Any, columns: Sequence[str] | None) -> Row:
     return Row("table", (int(x.shape[1]),), names=tuple(names))
 
 
-def _dataset_labels(data: Dataset, classes: Sequence[Any] | None) -> tuple[np.ndarray | None, tuple[str, ...]]:
+def _dataset_labels(data: Dataset, classes: Sequence[Any] | None) -> tuple[np.ndarray, tuple[str, ...]]:
     """A Dataset's labels are indices; a model may have been fitted with those or with the names of the classes."""
     if data.y is None or not data.labelled:
-        return None, tuple(_name_of(data, each) for each in classes) if classes is not None else data.classes
+        names = data.classes if classes is None else tuple(_name_of(data, each) for each in classes)
+        return np.full(len(data), -1), names
     if classes is None:
         return data.y, data.classes
     if np.asarray(classes).dtype.kind in "if":
         y, _ = _codes(data.y, len(data), classes)
         return y, tuple(_name_of(data, each) for each in classes)
-    names = np.array([*data.classes, ""])[data.y]
-    codes, _ = _codes(np.where(data.y < 0, str(classes[0]), names), len(data), classes)
-    assert codes is not None
+    texts = np.array([*data.classes, ""])[data.y]
+    codes, _ = _codes(np.where(data.y < 0, str(classes[0]), texts), len(data), classes)
     return np.where(data.y < 0, -1, codes), tuple(str(each) for each in classes)
 
 
@@ -147,10 +147,10 @@ def _name_of(data: Dataset, label: Any) -> str:
     return data.classes[int(label)] if whole else str(label)
 
 
-def _codes(labels: Any, rows: int, classes: Sequence[Any] | None) -> tuple[np.ndarray | None, tuple[str, ...]]:
+def _codes(labels: Any, rows: int, classes: Sequence[Any] | None) -> tuple[np.ndarray, tuple[str, ...]]:
     """Labels as class indices, -1 = no label, and the names of the classes."""
     if labels is None:
-        return None, tuple(str(each) for each in classes) if classes is not None else ()
+        return np.full(rows, -1), tuple(str(each) for each in classes) if classes is not None else ()
     y = np.asarray(labels)
     if y.shape != (rows,):
         raise ValueError(

@@ -93,6 +93,7 @@
     const [x, y] = places(map)[map.now ?? 0];
     let best = map.now ?? 0, least = Infinity;
     places(map).forEach(([px, py], i) => {
+      if (map.dots[i].classList.contains("faded")) return;
       const along = (px - x) * dx + (py - y) * dy, beside = Math.abs((px - x) * dy) + Math.abs((py - y) * dx);
       if (along > .01 && along + 2 * beside < least) { least = along + 2 * beside; best = i; }
     });

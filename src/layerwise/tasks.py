@@ -1,0 +1,528 @@
+"""What the commands do: learn a run, test it, predict, dream. `cli` asks for these, and prints what comes back."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import inspect
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
+
+from layerwise import data as sets
+from layerwise.data import Dataset, Row
+from layerwise.estimators import ESTIMATORS, DBNClassifier
+from layerwise.lens import interval
+from layerwise.run import Run
+from layerwise.saving import load as load_model
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MODELS = {
+    "dbn": "DBNClassifier",
+    "sae": "StackedAutoencoderClassifier",
+    "autoencoder": "DeepAutoencoder",
+    "rbm": "RBMTransformer",
+}
+CLASSIFIERS = ("dbn", "sae")
+PLAN = "plan.json"
+BLOCK = 2000  # rows rebuilt at once
+PIXELS = 64  # small pictures are drawn about this high
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run was asked to do; it lies in the run's folder as `plan.json`, and `--resume` reads it.
+
+    Arguments:
+        data: A known set, or the absolute path of a file or folder.
+        model: One of `MODELS`.
+        labels: How many labels are kept; None keeps all.
+        label: The column of labels of a table, as for `layerwise.data.load`.
+        holdout: Share of the rows held out for the test where the data has no split of its own.
+        size: (height, width) of the pictures of a folder.
+        seed: Chooses the split, the labels kept, and everything random in learning.
+        settings: Parameters of the estimator, without those left at their default.
+    """
+
+    data: str
+    model: str = "dbn"
+    labels: int | None = None
+    label: str | None = None
+    holdout: float = 0.2
+    size: tuple[int, int] | None = None
+    seed: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path) -> Plan:
+        """The plan of the run in `folder`.
+
+        Raises:
+            FileNotFoundError: If there is none.
+            ValueError: If it is damaged.
+        """
+        if not (folder / PLAN).exists():
+            raise FileNotFoundError(f"{folder} holds no run: {PLAN} is missing. `layerwise train DATA --out {folder}` begins one.")
+        try:
+            saved = json.loads((folder / PLAN).read_text())
+            return cls(**saved | {"size": tuple(saved["size"]) if saved["size"] else None})
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{folder / PLAN} is damaged ({type(error).__name__}: {error}). Begin the run anew.") from error
+
+    def write(self, folder: Path) -> None:
+        """Writes the plan into `folder`, whole or not at all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / f"{PLAN}.part"
+        part.write_text(json.dumps(asdict(self), indent=1))
+        os.replace(part, folder / PLAN)
+
+    def load(self, part: sets.Part) -> Dataset:
+        """A part of the data, before labels are hidden."""
+        return sets.load(
+            self.data, part, size=self.size, label=self.label, holdout=self.holdout, seed=self.seed
+        )  # fmt: skip
+
+    def estimator(self) -> Any:
+        """The estimator, untrained.
+
+        Raises:
+            ValueError: If the model has no such setting.
+        """
+        kind, settings = ESTIMATORS[MODELS[self.model]], dict(self.settings)
+        if self.model == "rbm" and "layers" in settings:
+            widths = settings.pop("layers")
+            if len(widths) != 1:
+                raise ValueError(f"rbm has one hidden layer, but {len(widths)} widths came. Give one (--layers 256), or a deep model.")
+            settings["n_components"] = widths[0]
+        for name in settings:
+            if name not in inspect.signature(kind).parameters:
+                raise ValueError(refusal(self.model, name))
+        if self.labels is not None and self.model not in CLASSIFIERS:
+            raise ValueError(f"{self.model} never looks at labels, so none can be kept or hidden. Leave labels out, or learn "
+                             f"one of {', '.join(CLASSIFIERS)}.")  # fmt: skip
+        return kind(**settings, random_state=self.seed)
+
+
+def refusal(model: str, setting: str) -> str:
+    """Why `model` does not take `setting`, and which models do."""
+    able = [name for name, kind in MODELS.items() if setting in inspect.signature(ESTIMATORS[kind]).parameters]
+    what = f"{model} has no setting {setting!r}"
+    return f"{what}; {' and '.join(able)} {'have' if len(able) > 1 else 'has'} it. Leave it out." if able else f"{what}."
+
+
+def locate(source: str) -> str:
+    """A known name as it is, and a path made absolute, so that the run is understood from everywhere."""
+    if source in {record.name for record in sets.known()}:
+        return source
+    return str(Path(source).expanduser().absolute())
+
+
+# -- learning ----------------------------------------------------------------------------------------------------------
+
+
+def check_new(folder: Path) -> None:
+    """Raises a FileExistsError if there is anything in `folder`."""
+    if (folder / PLAN).exists() or (folder / "model.json").exists():
+        raise FileExistsError(f"{folder} holds a run already, and nothing is overwritten. Go on with it (--resume), or choose "
+                              "another folder (--out).")  # fmt: skip
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} exists and is no run of layerwise. Choose another folder (--out).")
+
+
+def prepare(plan: Plan) -> tuple[Any, Dataset]:
+    """The untrained estimator and the training rows, with all labels but `plan.labels` hidden; both are checked.
+
+    Raises:
+        ValueError: If the plan does not fit the data or the model.
+    """
+    estimator, training = plan.estimator(), plan.load("train")
+    if plan.model not in CLASSIFIERS:
+        return estimator, training
+    if not training.labelled or training.y is None:
+        raise ValueError(f"{training.name} has no labels, which {plan.model} needs. Name their column (--label), sort the files "
+                         "into one folder per class, or learn without labels (--model autoencoder).")  # fmt: skip
+    absent = sorted(present(plan.load("test")) - present(training))
+    if absent:
+        raise ValueError(f"{training.name}: the test part has the class {absent[0]!r}, but no training row has it. "
+                         "Split the data so that every class is in the training part.")  # fmt: skip
+    if plan.labels is not None:
+        training = replace(training, y=sets.keep_labels(training.y, plan.labels, plan.seed))
+    return estimator, training
+
+
+def learn(plan: Plan, folder: Path, *, interval: float = 60.0, progress: bool = True) -> Any:
+    """Learns the plan in `folder`, from where it stands there, and saves the model; returns the fitted estimator."""
+    estimator, training = prepare(plan)
+    begun = (folder / PLAN).exists()
+    plan.write(folder)
+    try:
+        run = Run(folder, resume=True, interval=interval, progress=progress)
+        fit(estimator, training, run)
+    except Exception:
+        if not begun:
+            _forget(folder)
+        raise
+    estimator.data_ = describe(training, plan)
+    estimator.save(folder, overwrite=True)
+    return estimator
+
+
+def _forget(folder: Path) -> None:
+    """Removes what a run left that failed before it learned anything, so that its name is free again."""
+    if any((folder / "checkpoints").glob("*.safetensors")):
+        return
+    for file in (folder / PLAN, folder / "log.jsonl"):
+        file.unlink(missing_ok=True)
+    for empty in (folder / "checkpoints", folder):
+        if empty.is_dir() and not any(empty.iterdir()):
+            empty.rmdir()
+
+
+def fit(estimator: Any, training: Dataset, run: Run) -> Any:
+    """Fits the estimator to the rows; a classifier then speaks of the classes by their names."""
+    if not hasattr(estimator, "predict"):
+        return estimator.fit(training.matrix(), run=run)
+    assert training.y is not None
+    # Codes in the order of the names: the estimators keep their classes sorted, and take -1 for no label.
+    names = np.array(training.classes, dtype=np.str_)
+    order = np.argsort(names, kind="stable")
+    rank = np.empty(len(names), np.int64)
+    rank[order] = np.arange(len(names))
+    estimator.fit(training.matrix(), np.where(training.y < 0, -1, rank[training.y]), run=run)
+    estimator.classes_ = names[order][estimator.classes_]
+    return estimator
+
+
+def describe(training: Dataset, plan: Plan) -> dict[str, Any]:
+    """What the data was, for `model.json`."""
+    return {
+        "name": training.name, "note": training.note, "rows": len(training), "labelled": training.labelled,
+        "classes": list(training.classes), "row": training.row.to_dict(), "source": plan.data, "label": plan.label,
+        "holdout": plan.holdout, "seed": plan.seed, "size": plan.size,
+    }  # fmt: skip
+
+
+# -- a learned run and the rows it is shown ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """A saved model, and what it knows of its data."""
+
+    model: Any
+    folder: Path
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Learned:
+        """The model that lies in `folder`.
+
+        Raises:
+            FileNotFoundError: If there is none, or it is not finished.
+            ValueError: If it is damaged.
+        """
+        folder = Path(folder)
+        if (folder / PLAN).exists() and not (folder / "model.json").exists():
+            raise FileNotFoundError(f"{folder} is not finished yet. Go on with it: layerwise train --resume --out {folder}")
+        return cls(load_model(folder), folder)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What was noted of the data; empty for a model that was saved from Python."""
+        return dict(getattr(self.model, "data_", {}))
+
+    @property
+    def row(self) -> Row:
+        """What a row is."""
+        saved = self.about.get("row")
+        return Row.from_dict(saved) if saved else Row("table", (int(self.model.n_features_in_),))
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes; empty for a model that knows none."""
+        return [str(name) for name in getattr(self.model, "classes_", ())]
+
+    def test_rows(self) -> Dataset:
+        """The rows that were held out when it learned."""
+        about = self.about
+        if "source" not in about:
+            raise ValueError(f"{self.folder} does not say which data it learned from. Name the data to look at.")
+        size = about["size"] and tuple(about["size"])
+        return sets.load(
+            about["source"], "test", size=size, label=about["label"], holdout=about["holdout"], seed=about["seed"]
+        )
+
+    def rows(self, source: str | None) -> Dataset:
+        """Rows for the model: its own test rows, the test part of a known set, or all rows of a file or folder.
+
+        Raises:
+            ValueError: If they are no rows that it can take.
+        """
+        if source is None or locate(source) == self.about.get("source"):
+            return self.test_rows()
+        if locate(source) == source:
+            return self.fitting(sets.load(source, "test"))
+        if self.row.kind == "image":
+            size = self.row.shape[-2:] if Path(source).is_dir() and not _idx(source) else None
+            return self.fitting(sets.load(source, "all", size=size))  # type: ignore[arg-type]
+        return self._table(source)
+
+    def _table(self, source: str) -> Dataset:
+        """A table, whether the column of labels is in it or not."""
+        failures = []
+        for label in dict.fromkeys((self.about.get("label"), "")):
+            try:
+                return self.fitting(sets.load(source, "all", label=label))
+            except ValueError as error:
+                failures.append(str(error))
+        raise ValueError(failures[0] if self.about.get("label") is None else " Without a column of labels: ".join(failures))
+
+    def fitting(self, data: Dataset) -> Dataset:
+        """The rows in the shape that the model learned: a table's columns by their names, pictures grey or in colour."""
+        own, came = self.row, data.row
+        if own.kind == "table" and own.names and came.names and own.names != came.names:
+            missing = [name for name in own.names if name not in came.names]
+            if missing:
+                raise ValueError(f"{data.name} lacks the column {missing[0]!r}{_and_more(missing)}, which the model learned from. It "
+                                 f"has {', '.join(came.names[:10])}{', ...' if len(came.names) > 10 else ''}.")  # fmt: skip
+            picked = [came.names.index(name) for name in own.names]
+            return replace(data, x=data.x[:, picked], row=own)
+        if came.shape != own.shape and came.size != self.model.n_features_in_:
+            raise ValueError(f"{data.name} has rows of {_shape(came)}, but the model learned rows of {_shape(own)}. "
+                             "Give it data of the same kind.")  # fmt: skip
+        return data
+
+    def codes(self, data: Dataset) -> np.ndarray:
+        """The labels as indices into `classes`, shape (n,), -1 = no label.
+
+        Raises:
+            ValueError: If a row has a class that the model does not know.
+        """
+        if data.y is None:
+            return np.full(len(data), -1)
+        known = {name: index for index, name in enumerate(self.classes)}
+        unknown = sorted(present(data) - set(known))
+        if unknown:
+            raise ValueError(f"{data.name} has rows of the class {unknown[0]!r}{_and_more(unknown)}, which the model does not know. "
+                             f"{suggest(unknown[0], self.classes)}")  # fmt: skip
+        return np.array([*(known.get(name, -1) for name in data.classes), -1])[data.y]
+
+    def explain(self, data: Dataset, out: Path) -> Path:
+        """Writes the report of the model, looking at `data`; returns the page."""
+        from layerwise.explanation import explain
+
+        return explain(self.model, data, out, row=data.row)
+
+
+def present(data: Dataset) -> set[str]:
+    """The classes that rows have."""
+    return set() if data.y is None else {data.classes[label] for label in np.unique(data.y) if label >= 0}
+
+
+def suggest(name: str, names: Sequence[str]) -> str:
+    """The nearest of the names, and all of them."""
+    near = get_close_matches(name.lower(), [each.lower() for each in names], n=1)
+    meant = [each for each in names if near and each.lower() == near[0]]
+    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    return (f"Did you mean {meant[0]}? " if meant else "") + f"It knows {shown}."
+
+
+def _and_more(names: Sequence[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+
+
+def _shape(row: Row) -> str:
+    if row.kind == "table":
+        return f"{row.size} columns"
+    return " x ".join(map(str, row.shape[-2:])) + (" pixels in colour" if len(row.shape) == 3 else " grey pixels")
+
+
+def _idx(folder: str) -> bool:
+    from layerwise.data.arrays import idx_files
+
+    return bool(idx_files(Path(folder)))
+
+
+# -- testing -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Score:
+    """How often a classifier is wrong.
+
+    Arguments:
+        head: Which of its answers were asked for: "network" or "generative".
+        rows, wrong: Labelled rows, and those it got wrong.
+        per_class: (name, rows, wrong) of every class that has rows.
+    """
+
+    head: str
+    rows: int
+    wrong: int
+    per_class: tuple[tuple[str, int, int], ...]
+
+    @property
+    def error(self) -> float:
+        """Share of wrong rows."""
+        return self.wrong / self.rows
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the error rate (Wilson, 1927)."""
+        return interval(self.wrong, self.rows)
+
+    @property
+    def baseline(self) -> float:
+        """The error of always naming the commonest class."""
+        return 1 - max(rows for _, rows, _ in self.per_class) / self.rows
+
+
+@dataclass(frozen=True)
+class Rebuilding:
+    """Squared error per row, summed over the features in the data's own units, of an autoencoder; images lie in [0, 1].
+
+    `baseline` is that of the mean row.
+    """
+
+    rows: int
+    error: float
+    baseline: float
+
+
+def scores(learned: Learned, data: Dataset) -> list[Score]:
+    """The error of every head of a classifier on the labelled rows: the network's first, or that which it answers with.
+
+    Raises:
+        ValueError: If no row has a label, or one has a class that the model does not know.
+    """
+    y = learned.codes(data)
+    known = np.flatnonzero(y >= 0)
+    if not len(known):
+        raise ValueError(f"{data.name} has no labels to compare with. Use predict, or name their column.")
+    rows = data.matrix(known)
+    return [_score(learned, head, rows, y[known]) for head in heads(learned.model)]
+
+
+def heads(model: Any) -> list[str]:
+    """The ways to ask a classifier, its own first."""
+    if not isinstance(model, DBNClassifier) or model.pretrain is None:
+        return ["network"]
+    return sorted(("network", "generative"), key=lambda head: head != model.classify)
+
+
+def _score(learned: Learned, head: str, rows: np.ndarray, y: np.ndarray) -> Score:
+    model = copy.copy(learned.model)
+    if isinstance(model, DBNClassifier):
+        model.classify = head
+    wrong = model.predict_log_proba(rows).argmax(1) != y
+    found = [(name, y == index) for index, name in enumerate(learned.classes)]
+    per_class = tuple((name, int(mine.sum()), int(wrong[mine].sum())) for name, mine in found if mine.any())
+    return Score(head, len(y), int(wrong.sum()), per_class)
+
+
+def rebuilding(learned: Learned, data: Dataset) -> Rebuilding:
+    """How well the model rebuilds the rows from its codes."""
+    total = 0.0
+    mean = sum(data.matrix(slice(at, at + BLOCK)).sum(0, dtype=np.float64) for at in range(0, len(data), BLOCK)) / len(data)
+    scatter = 0.0
+    for at in range(0, len(data), BLOCK):
+        rows = data.matrix(slice(at, at + BLOCK))
+        back = learned.model.inverse_transform(learned.model.transform(rows))
+        total += float(np.square(rows - back, dtype=np.float64).sum())
+        scatter += float(np.square(rows - mean).sum())
+    return Rebuilding(len(data), total / len(data), scatter / len(data))
+
+
+# -- predicting and dreaming -------------------------------------------------------------------------------------------
+
+
+def predict(learned: Learned, data: Dataset, file: TextIO, *, proba: bool = False) -> int:
+    """Writes the class of each row as CSV: row (from 0), prediction, its probability, and with `proba` that of each class.
+
+    Returns:
+        How many rows there were.
+
+    Raises:
+        ValueError: If the model knows no classes.
+    """
+    if not learned.classes:
+        raise ValueError(f"{learned.folder} holds a {type(learned.model).__name__}, which knows no classes. Train --model dbn or sae.")
+    table = csv.writer(file, lineterminator="\n")
+    table.writerow(["row", "prediction", "probability", *(f"p({name})" for name in learned.classes if proba)])
+    for at in range(0, len(data), BLOCK):
+        p = np.exp(learned.model.predict_log_proba(data.matrix(slice(at, at + BLOCK))))
+        for number, each in enumerate(p, start=at):
+            best = int(each.argmax())
+            every = [f"{value:.4f}" for value in each] if proba else []
+            table.writerow([number, learned.classes[best], f"{each[best]:.4f}", *every])
+    return len(data)
+
+
+def dream(
+    learned: Learned, labels: Sequence[str], count: int, *, unit: tuple[int, int] | None = None, steps: int = 200,
+    seed: int = 0,
+) -> tuple[np.ndarray, list[str]]:  # fmt: skip
+    """Rows that the model generates, `count` for each label, shape (k, features), and the label of each ("": none).
+
+    Without labels and unit, every class is dreamed of.
+
+    Raises:
+        ValueError: If the model cannot dream, or does not know a label or the unit.
+    """
+    model = learned.model
+    if not isinstance(model, DBNClassifier):
+        raise ValueError(f"{learned.folder} holds a {type(model).__name__}, which does not generate. A deep belief net does: "
+                         "layerwise train DATA --model dbn")  # fmt: skip
+    for label in labels:
+        if label not in learned.classes:
+            raise ValueError(f"The model knows no class {label!r}. {suggest(label, learned.classes)}")
+    names = list(labels) or ([] if unit else learned.classes)
+    if not names:
+        return model.generate(count, unit=unit, steps=steps, random_state=seed), [""] * count
+    wanted = np.repeat([learned.classes.index(name) for name in names], count)
+    rows = model.generate(len(wanted), label=model.classes_[wanted], unit=unit, steps=steps, random_state=seed)
+    return rows, [learned.classes[index] for index in wanted]
+
+
+def save_rows(values: np.ndarray, labels: Sequence[str], row: Row, out: Path, columns: int) -> Path:
+    """Writes rows as a picture of `columns` across, or, where a row is no image, as CSV with their labels."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if row.kind == "image":
+        grid(values, row, columns).save(out)
+        return out
+    names = list(row.names) or [f"column {number}" for number in range(1, row.size + 1)]
+    with out.open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow([*names, *(["label"] if any(labels) else [])])
+        for each, label in zip(values, labels, strict=True):
+            table.writerow([*(f"{value:.6g}" for value in each), *([label] if label else [])])
+    return out
+
+
+def grid(values: np.ndarray, row: Row, columns: int) -> Image:
+    """Images side by side, `columns` across, on mid grey; small ones are enlarged, their pixels kept square.
+
+    Example:
+        >>> grid(np.zeros((4, 64)), Row("image", (8, 8), 0, 1), columns=2).size
+        (148, 148)
+    """
+    from PIL import Image
+
+    factor = max(1, PIXELS // max(row.shape[-2:]))
+    height, width = (side * factor for side in row.shape[-2:])
+    gap = max(1, PIXELS // 12) - 1
+    lines = -(-len(values) // columns)
+    mode = "L" if len(row.shape) == 2 else "RGB"
+    sheet = Image.new(mode, (columns * (width + gap) + gap * 2, lines * (height + gap) + gap * 2), 128 if mode == "L" else (128,) * 3)
+    for number, each in enumerate(values):
+        picture = row.picture(each).resize((width, height), Image.Resampling.NEAREST)
+        line, column = divmod(number, columns)
+        sheet.paste(picture, (gap + column * (width + gap), gap + line * (height + gap)))
+    return sheet

@@ -1,0 +1,70 @@
+"""The experiments run end to end on stand-in data, keep the test set apart, and take up where they were."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import Tensor
+
+from layerwise.experiments import mnist
+from layerwise.train import Training
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Stand-in rows for MNIST, and the parts that were asked for."""
+    parts: list[str] = []
+
+    def part(name: str) -> tuple[Tensor, Tensor]:
+        parts.append(name)
+        with torch.random.fork_rng():
+            torch.manual_seed(len(name))
+            return torch.rand(60, 784), torch.arange(60) % 10
+
+    short = Training(epochs=1)
+    monkeypatch.setattr(mnist, "_part", part)
+    for name in ("LOWER", "TOP", "UP_DOWN"):
+        monkeypatch.setattr(mnist, name, short)
+    return parts
+
+
+def run(name: str, out: Path, *more: str) -> dict[str, float]:
+    done = CliRunner().invoke(mnist.main, [name, "--epochs", "1", "--out", str(out), *more], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return json.loads((out / "results.jsonl").read_text().splitlines()[-1])  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("name", ["generative", "backprop-plain", "random", "autoencoder-random"])
+def test_an_experiment_measures_and_a_second_call_measures_the_same(
+    name: str, asked: list[str], tmp_path: Path
+) -> None:
+    first = run(name, tmp_path)
+    second = run(name, tmp_path)
+    measured = {key for key in first if "error" in key}
+    assert measured and {key: first[key] for key in measured} == {key: second[key] for key in measured}
+    assert set(asked) == {"train", "test"}
+
+
+def test_a_hold_out_never_reads_the_test_set(asked: list[str], tmp_path: Path) -> None:
+    run("random", tmp_path, "--hold-out", "20")
+    assert set(asked) == {"train"}
+
+
+def test_the_rows_held_out_are_the_same_for_every_seed_and_not_learned(asked: list[str]) -> None:
+    first, second = mnist.Rows.read(20, seed=0), mnist.Rows.read(20, seed=1)
+    assert torch.equal(first.other.x, second.other.x) and first.train.rows == 40
+    rows = {tuple(row.tolist()) for row in first.train.x} & {tuple(row.tolist()) for row in first.other.x}
+    assert not rows
+
+
+def test_pca_is_the_best_linear_code(asked: list[str]) -> None:
+    from sklearn.decomposition import PCA
+
+    rows = mnist.Rows.read(0, seed=0)
+    pca = PCA(5, svd_solver="full").fit(rows.train.x.double())
+    left = torch.from_numpy(pca.inverse_transform(pca.transform(rows.other.x.double().numpy()))) - rows.other.x
+    assert mnist.pca_error(rows, 5) == pytest.approx(float(left.square().sum(1).mean()), rel=1e-4)
