@@ -15,7 +15,7 @@ from layerwise.dbn import DBN, WakeSleep
 from layerwise.rbm import RBM, LabelledRBM
 from layerwise.stack import Stack
 from layerwise.train import Training
-from layerwise.units import Rectified, Softmax
+from layerwise.units import Bernoulli, Rectified, Softmax
 
 CHAINS = 20_000
 NOISE = 5 / CHAINS**0.5  # five standard errors of a mean of zeros and ones, with room
@@ -280,6 +280,8 @@ def test_wake_sleep_is_the_gradient_of_what_it_says(make: object, labels: tuple[
         known = torch.tensor(labels) >= 0
         assert torch.equal(v[known, width:].argmax(1), torch.tensor(labels)[known])
         assert v[:, width:].sum(1).eq(1).all()
+    if dbn.top.above == Bernoulli():  # a fantasy of draws, not of means
+        assert set(dreamed[-1].unique().tolist()) <= {0.0, 1.0}
     if chains is not None:
         assert torch.equal(top_up.seen[1], chains) and torch.equal(dbn.top.particles, fantasy)
     if len(dbn) > 1:

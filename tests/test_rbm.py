@@ -281,14 +281,15 @@ def test_with_many_steps_the_gradient_is_that_of_the_likelihood(below: Units, ab
     assert exact.abs().max() > 2 * noise  # else the test could not fail
 
 
-def test_persistent_chains_are_draws_that_go_on() -> None:
-    rbm = randomised(RBM(4, 3, chains=6))
+@pytest.mark.parametrize("steps", [1, 3])
+def test_persistent_chains_are_draws_that_go_on(steps: int) -> None:
+    rbm = randomised(RBM(4, 3, chains=6, steps=steps))
     before = rbm.particles.clone()
     assert set(before.unique().tolist()) == {0.0, 1.0}
     rbm.learn(bits(4))
     assert set(rbm.particles.unique().tolist()) == {0.0, 1.0} and not torch.equal(before, rbm.particles)
     torch.manual_seed(1)
-    expected = rbm.gibbs(rbm.particles.clone(), 1)
+    expected = rbm.gibbs(rbm.particles.clone(), steps)
     torch.manual_seed(1)
     rbm.learn(bits(4)[:2])
     assert torch.equal(rbm.particles, expected)

@@ -224,7 +224,8 @@ class _Gathering:
         model, subject = self.model, self.subject
         versions = {name: version(name) for name in ("torch", "scikit-learn", "numpy")}
         return Model(
-            name=subject.name, widths=[model.n_features_in_, *(int(code.shape[1]) for code in self.codes)],
+            name=subject.name, depth=len(self.codes),
+            widths=[model.n_features_in_, *(int(code.shape[1]) for code in self.codes)],
             kinds=[model.visible_, *(units.name.lower() for units in subject.units)],
             outputs=len(self.came.classes) if subject.classifies else 0,
             parameters=sum(p.numel() for p in subject.module.parameters()),
@@ -260,38 +261,28 @@ class _Gathering:
     # What units look for
 
     def _weights(self) -> list[Weights]:
-        weights, count = self.subject.weights, min(UNITS, max(PIXELS // self.came.row.size, 8))
-        found = []
-        for depth, weight in enumerate(weights, start=1):
-            hidden = depth <= len(self.codes)
-            units = lens.strongest_units(weight, count) if hidden else list(range(weight.shape[1]))[:count]
-            filters = lens.project(weights[:depth], units)
-            layer = self._filters(filters) | {
-                "unit": units,
-                "units": int(weight.shape[1]),
-                "inputs": int(weight.shape[0]),
-            }
-            names = [] if hidden else [self.came.classes[unit] for unit in units]
-            strongest = self._strongest(depth, units) if hidden else []
-            label = self.subject.labels[depth - 1] if hidden else "Output"
-            found.append(Weights(label=label, projected=depth > 1, names=names, strongest=strongest, **layer))
-        return found
+        count = min(UNITS, max(PIXELS // self.came.row.size, 8))
+        return [self._layer(depth, count) for depth in range(1, len(self.subject.weights) + 1)]
 
-    def _filters(self, filters: Tensor) -> dict[str, Any]:
-        """Filters, shape (units, features), as pictures, or for tables as the columns that matter most."""
-        came = self.came
-        if came.pictured and self.subject.scale is not None:
-            filters = filters * self.subject.scale  # a step of the standardised input, in the data's own units
+    def _layer(self, depth: int, count: int) -> Weights:
+        """The filters of `count` units of a layer, as pictures, or for tables as the columns that matter most."""
+        came, subject, weight = self.came, self.subject, self.subject.weights[depth - 1]
+        hidden = depth <= len(self.codes)
+        units = lens.strongest_units(weight, count) if hidden else list(range(weight.shape[1]))[:count]
+        filters = lens.project(subject.weights[:depth], units)
+        if came.pictured and subject.scale is not None:
+            filters = filters * subject.scale  # a step of the standardised input, in the data's own units
         scale = float(np.quantile(filters.abs().numpy(), 0.995)) or 1.0
-        found: dict[str, Any] = {"scale": scale, "clipped": float((filters.abs() > scale).float().mean())}
+        layer = Weights(
+            label=subject.labels[depth - 1] if hidden else "Output", units=int(weight.shape[1]), inputs=int(weight.shape[0]),
+            projected=depth > 1, unit=units, names=[] if hidden else [came.classes[unit] for unit in units], scale=scale,
+            clipped=float((filters.abs() > scale).float().mean()), all_columns=came.row.size,
+            strongest=self._strongest(depth, units) if hidden else [],
+        )  # fmt: skip
         if came.pictured:
-            return found | {"pictures": _signed(filters / scale, came.row.shape), "all_columns": came.row.size}
-        top = filters.square().sum(0).argsort(descending=True)[:COLUMNS].sort().values
-        return (
-            found
-            | {"table": filters[:, top].numpy(), "all_columns": came.row.size}
-            | {"columns": self._columns(top.numpy())}
-        )
+            return replace(layer, pictures=_signed(filters / scale, came.row.shape))
+        top = filters.square().sum(0).argsort(descending=True)[:COLUMNS].sort().values.numpy()
+        return replace(layer, table=filters.numpy()[:, top], columns=self._columns(top))
 
     def _columns(self, index: np.ndarray) -> list[str]:
         return [self.came.columns[column] for column in index]
@@ -372,7 +363,7 @@ class _Gathering:
         labels = np.repeat(self.model.classes_[:count], EACH)
         rows = self.model.generate(len(labels), label=labels, steps=STEPS, random_state=self.seed)
         agree = (_quietly(self.model.predict, rows) == labels).reshape(count, EACH).sum(1)
-        dreams = Dreams(list(range(count)), EACH, STEPS, agree.tolist())
+        dreams = Dreams(list(range(count)), EACH, STEPS, agree.tolist(), len(rows), int(agree.sum()))
         if not self.came.pictured:
             return self._dreamed_means(dreams, rows)
         pictures = self.came.pictures(rows)
@@ -429,7 +420,7 @@ class _Gathering:
             self.left_out[f"Map of the {space[0].lower()}{space[1:]}"] = str(error)
             return None
         middles = lens.middles(flat.points, self.came.y[self.mapped], len(self.came.classes))
-        return Panel(space, method, flat.points, middles, flat.trust, flat.neighbours, flat.shown)
+        return Panel(space, method, flat.points, middles, flat.trust, flat.neighbours, flat.shown, flat.perplexity)
 
     # How healthy it is
 

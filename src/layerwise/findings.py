@@ -23,9 +23,14 @@ class Setting:
 
 @dataclass(frozen=True)
 class Model:
-    """The model: `widths` from the data to the top, `kinds` of their units, and what answers (`stands_for`)."""
+    """The model: `depth` hidden layers, `widths` from the data to the top, and the `kinds` of their units.
+
+    `parameters` are those of what is `looked_at`; `generative` is what rebuilds and dreams. `seconds` and `epochs` are of all
+    stages of learning together.
+    """
 
     name: str
+    depth: int
     widths: list[int]
     kinds: list[str]
     outputs: int
@@ -179,6 +184,8 @@ class Dreams:
     each: int
     steps: int
     agree: list[int]
+    dreamed: int
+    recognised: int
     pictures: np.ndarray | None = None
     columns: list[str] = field(default_factory=list)
     means: np.ndarray | None = None
@@ -218,6 +225,7 @@ class Panel:
     trust: float | None
     neighbours: int
     shown: float | None
+    perplexity: float | None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,9 @@ State = Callable[[], tuple[dict[str, Tensor], dict[str, Any]]]
 
 
 class Stopped(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM arrived, and the state was saved."""
+    """Ctrl-C or SIGTERM (`number` says which) arrived, and the state was saved."""
+
+    number: int = signal.SIGINT
 
 
 class Stage:
@@ -43,9 +45,11 @@ class Stage:
     def stop(self) -> None:
         """Raises Stopped if a signal asked for it."""
         if self.signal is not None:
-            raise Stopped(
+            stopped = Stopped(
                 f"Stopped in {self.name}; the state is saved in {self.run.folder}. Go on with resume=True (--resume)."
             )
+            stopped.number = self.signal
+            raise stopped
 
 
 class Run:

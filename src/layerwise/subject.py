@@ -87,7 +87,8 @@ def subject_of(model: Any) -> Subject:
     module = model.network_ if tuned else stack
     standard = stack.layers[0].standard
     return Subject(
-        name=name, words=WORDS[name], what=_what(tuned, classifies, learned), module=module,
+        name=name, words="a network without pre-training" if tuned and not learned else WORDS[name],
+        what=_what(tuned, classifies, learned), module=module,
         stages=[stage for stage, _ in module.named_children()][: len(stack)],
         units=[layer.above for layer in stack.layers],
         weights=[weight.cpu() for weight in lens.linear_weights(module).values()] if tuned else _weights(stack),

@@ -7,11 +7,11 @@ import csv
 import inspect
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import numpy as np
 
@@ -34,7 +34,8 @@ MODELS = {
 CLASSIFIERS = ("dbn", "sae")
 PLAN = "plan.json"
 BLOCK = 2000  # rows rebuilt at once
-PIXELS = 64  # small pictures are drawn about this high
+PIXELS = 64  # small pictures are enlarged to about this height and width
+GAP = 6  # pixels between pictures
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,12 @@ class Plan:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
+    def of(cls, asked: Mapping[str, Any]) -> Plan:
+        """A plan from fields and settings of the estimator side by side."""
+        own = {name: value for name, value in asked.items() if name in cls.__dataclass_fields__}
+        return cls(**own, settings={name: value for name, value in asked.items() if name not in own})
+
+    @classmethod
     def read(cls, folder: Path) -> Plan:
         """The plan of the run in `folder`.
 
@@ -70,12 +77,16 @@ class Plan:
             ValueError: If it is damaged.
         """
         if not (folder / PLAN).exists():
-            raise FileNotFoundError(f"{folder} holds no run: {PLAN} is missing. `layerwise train DATA --out {folder}` begins one.")
+            raise FileNotFoundError(
+                f"{folder} holds no run: {PLAN} is missing. `layerwise train DATA --out {folder}` begins one."
+            )
         try:
             saved = json.loads((folder / PLAN).read_text())
             return cls(**saved | {"size": tuple(saved["size"]) if saved["size"] else None})
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{folder / PLAN} is damaged ({type(error).__name__}: {error}). Begin the run anew.") from error
+            raise ValueError(
+                f"{folder / PLAN} is damaged ({type(error).__name__}: {error}). Begin the run anew."
+            ) from error
 
     def write(self, folder: Path) -> None:
         """Writes the plan into `folder`, whole or not at all."""
@@ -84,7 +95,7 @@ class Plan:
         part.write_text(json.dumps(asdict(self), indent=1))
         os.replace(part, folder / PLAN)
 
-    def load(self, part: sets.Part) -> Dataset:
+    def load(self, part: Literal["train", "test", "all"]) -> Dataset:
         """A part of the data, before labels are hidden."""
         return sets.load(
             self.data, part, size=self.size, label=self.label, holdout=self.holdout, seed=self.seed
@@ -96,33 +107,54 @@ class Plan:
         Raises:
             ValueError: If the model has no such setting.
         """
-        kind, settings = ESTIMATORS[MODELS[self.model]], dict(self.settings)
+        settings = dict(self.settings)
+        for name in settings:
+            if self.model not in models_with(name):
+                raise ValueError(f"{self.model} has no setting {name!r}. Leave it out.")
         if self.model == "rbm" and "layers" in settings:
             widths = settings.pop("layers")
             if len(widths) != 1:
-                raise ValueError(f"rbm has one hidden layer, but {len(widths)} widths came. Give one (--layers 256), or a deep model.")
+                raise ValueError(f"rbm has one hidden layer, but {len(widths)} widths came. Give one (--layers 256).")
             settings["n_components"] = widths[0]
-        for name in settings:
-            if name not in inspect.signature(kind).parameters:
-                raise ValueError(refusal(self.model, name))
         if self.labels is not None and self.model not in CLASSIFIERS:
             raise ValueError(f"{self.model} never looks at labels, so none can be kept or hidden. Leave labels out, or learn "
                              f"one of {', '.join(CLASSIFIERS)}.")  # fmt: skip
-        return kind(**settings, random_state=self.seed)
+        return ESTIMATORS[MODELS[self.model]](**settings, random_state=self.seed)
 
 
-def refusal(model: str, setting: str) -> str:
-    """Why `model` does not take `setting`, and which models do."""
-    able = [name for name, kind in MODELS.items() if setting in inspect.signature(ESTIMATORS[kind]).parameters]
-    what = f"{model} has no setting {setting!r}"
-    return f"{what}; {' and '.join(able)} {'have' if len(able) > 1 else 'has'} it. Leave it out." if able else f"{what}."
+def models_with(setting: str) -> list[str]:
+    """The models that take a setting."""
+    if setting == "layers":
+        return list(MODELS)
+    return [name for name, kind in MODELS.items() if setting in inspect.signature(ESTIMATORS[kind]).parameters]
+
+
+def resumed(folder: Path, asked: Mapping[str, Any]) -> Plan:
+    """The plan of the run in `folder`, which may be asked for once more, but not for something else.
+
+    Raises:
+        ValueError: If the run began with another value than `asked` has for it.
+    """
+    plan = Plan.read(folder)
+    begun = json.loads(json.dumps({**asdict(plan), **plan.settings}))
+    for name, value in json.loads(json.dumps(asked)).items():
+        if begun.get(name) != value:
+            was = f"{name}={begun[name]!r}" if begun.get(name) is not None else f"{name} at its default"
+            raise ValueError(
+                f"{folder} began with {was}, not {value!r}. Leave it out to go on, or choose another folder (--out)."
+            )
+    return plan
 
 
 def locate(source: str) -> str:
     """A known name as it is, and a path made absolute, so that the run is understood from everywhere."""
-    if source in {record.name for record in sets.known()}:
-        return source
-    return str(Path(source).expanduser().absolute())
+    path = Path(source).expanduser()
+    return source if is_known(source) or not path.exists() else str(path.absolute())
+
+
+def is_known(source: str) -> bool:
+    """Whether a known set has that name."""
+    return any(source == record.name for record in sets.known())
 
 
 # -- learning ----------------------------------------------------------------------------------------------------------
@@ -147,8 +179,8 @@ def prepare(plan: Plan) -> tuple[Any, Dataset]:
     if plan.model not in CLASSIFIERS:
         return estimator, training
     if not training.labelled or training.y is None:
-        raise ValueError(f"{training.name} has no labels, which {plan.model} needs. Name their column (--label), sort the files "
-                         "into one folder per class, or learn without labels (--model autoencoder).")  # fmt: skip
+        raise ValueError(f"{training.name} has no labels, which {plan.model} needs. Name their column (--label), sort the "
+                         "files into one folder per class, or learn without labels (--model autoencoder).")  # fmt: skip
     absent = sorted(present(plan.load("test")) - present(training))
     if absent:
         raise ValueError(f"{training.name}: the test part has the class {absent[0]!r}, but no training row has it. "
@@ -158,9 +190,16 @@ def prepare(plan: Plan) -> tuple[Any, Dataset]:
     return estimator, training
 
 
-def learn(plan: Plan, folder: Path, *, interval: float = 60.0, progress: bool = True) -> Any:
-    """Learns the plan in `folder`, from where it stands there, and saves the model; returns the fitted estimator."""
+def learn(
+    plan: Plan, folder: Path, *, interval: float = 60.0, progress: bool = True, say: Callable[[str], None] | None = None
+) -> Any:
+    """Learns the plan in `folder`, from where it stands there, and saves the model; returns the fitted estimator.
+
+    `interval` is in seconds, between checkpoints; `say` is told what is learned from what.
+    """
     estimator, training = prepare(plan)
+    if say is not None:
+        say(f"{training.describe()}\nLearning {estimator} in {folder}")
     begun = (folder / PLAN).exists()
     plan.write(folder)
     try:
@@ -230,7 +269,9 @@ class Learned:
         """
         folder = Path(folder)
         if (folder / PLAN).exists() and not (folder / "model.json").exists():
-            raise FileNotFoundError(f"{folder} is not finished yet. Go on with it: layerwise train --resume --out {folder}")
+            raise FileNotFoundError(
+                f"{folder} is not finished yet. Go on with it: layerwise train --resume --out {folder}"
+            )
         return cls(load_model(folder), folder)
 
     @property
@@ -267,7 +308,7 @@ class Learned:
         """
         if source is None or locate(source) == self.about.get("source"):
             return self.test_rows()
-        if locate(source) == source:
+        if is_known(source):
             return self.fitting(sets.load(source, "test"))
         if self.row.kind == "image":
             size = self.row.shape[-2:] if Path(source).is_dir() and not _idx(source) else None
@@ -282,7 +323,9 @@ class Learned:
                 return self.fitting(sets.load(source, "all", label=label))
             except ValueError as error:
                 failures.append(str(error))
-        raise ValueError(failures[0] if self.about.get("label") is None else " Without a column of labels: ".join(failures))
+        raise ValueError(
+            failures[0] if self.about.get("label") is None else " Without a column of labels: ".join(failures)
+        )
 
     def fitting(self, data: Dataset) -> Dataset:
         """The rows in the shape that the model learned: a table's columns by their names, pictures grey or in colour."""
@@ -290,11 +333,14 @@ class Learned:
         if own.kind == "table" and own.names and came.names and own.names != came.names:
             missing = [name for name in own.names if name not in came.names]
             if missing:
-                raise ValueError(f"{data.name} lacks the column {missing[0]!r}{_and_more(missing)}, which the model learned from. It "
-                                 f"has {', '.join(came.names[:10])}{', ...' if len(came.names) > 10 else ''}.")  # fmt: skip
+                raise ValueError(f"{data.name} lacks the column {missing[0]!r}{_and_more(missing)}, which the model learned "
+                                 f"from. It has {', '.join(came.names[:10])}{', ...' * (len(came.names) > 10)}.")  # fmt: skip
             picked = [came.names.index(name) for name in own.names]
             return replace(data, x=data.x[:, picked], row=own)
-        if came.shape != own.shape and came.size != self.model.n_features_in_:
+        if own.kind == came.kind == "image" and len(own.shape) != len(came.shape):
+            data = recoloured(data)
+        alike = (data.row.kind, data.row.shape) == (own.kind, own.shape) or not self.about
+        if not alike or data.row.size != self.model.n_features_in_:
             raise ValueError(f"{data.name} has rows of {_shape(came)}, but the model learned rows of {_shape(own)}. "
                              "Give it data of the same kind.")  # fmt: skip
         return data
@@ -310,15 +356,26 @@ class Learned:
         known = {name: index for index, name in enumerate(self.classes)}
         unknown = sorted(present(data) - set(known))
         if unknown:
-            raise ValueError(f"{data.name} has rows of the class {unknown[0]!r}{_and_more(unknown)}, which the model does not know. "
-                             f"{suggest(unknown[0], self.classes)}")  # fmt: skip
+            raise ValueError(f"{data.name} has rows of the class {unknown[0]!r}{_and_more(unknown)}, which the model does "
+                             f"not know. {suggest(unknown[0], self.classes)}")  # fmt: skip
         return np.array([*(known.get(name, -1) for name in data.classes), -1])[data.y]
 
     def explain(self, data: Dataset, out: Path) -> Path:
         """Writes the report of the model, looking at `data`; returns the page."""
         from layerwise.explanation import explain
 
-        return explain(self.model, data, out, row=data.row)
+        training = prepare(Plan.read(self.folder))[1] if (self.folder / PLAN).exists() else None
+        return explain(self.model, data, out, training=training)
+
+
+def recoloured(data: Dataset) -> Dataset:
+    """Colour pictures in grey (ITU-R BT.601, as Pillow does it), and grey ones in colour."""
+    x = np.asarray(data.x)
+    if data.row.shape[0] == 3 and x.ndim == 4:
+        x = np.tensordot(x, np.array([0.299, 0.587, 0.114]), (1, 0))
+    else:
+        x = np.repeat(x[:, None], 3, axis=1)
+    return replace(data, x=x, row=replace(data.row, shape=x.shape[1:]))
 
 
 def present(data: Dataset) -> set[str]:
@@ -430,7 +487,9 @@ def _score(learned: Learned, head: str, rows: np.ndarray, y: np.ndarray) -> Scor
 def rebuilding(learned: Learned, data: Dataset) -> Rebuilding:
     """How well the model rebuilds the rows from its codes."""
     total = 0.0
-    mean = sum(data.matrix(slice(at, at + BLOCK)).sum(0, dtype=np.float64) for at in range(0, len(data), BLOCK)) / len(data)
+    mean = sum(data.matrix(slice(at, at + BLOCK)).sum(0, dtype=np.float64) for at in range(0, len(data), BLOCK)) / len(
+        data
+    )
     scatter = 0.0
     for at in range(0, len(data), BLOCK):
         rows = data.matrix(slice(at, at + BLOCK))
@@ -453,7 +512,8 @@ def predict(learned: Learned, data: Dataset, file: TextIO, *, proba: bool = Fals
         ValueError: If the model knows no classes.
     """
     if not learned.classes:
-        raise ValueError(f"{learned.folder} holds a {type(learned.model).__name__}, which knows no classes. Train --model dbn or sae.")
+        raise ValueError(f"{learned.folder} holds a {type(learned.model).__name__}, which knows no classes. dbn and sae do: "
+                         "layerwise train DATA --model sae")  # fmt: skip
     table = csv.writer(file, lineterminator="\n")
     table.writerow(["row", "prediction", "probability", *(f"p({name})" for name in learned.classes if proba)])
     for at in range(0, len(data), BLOCK):
@@ -511,18 +571,16 @@ def grid(values: np.ndarray, row: Row, columns: int) -> Image:
 
     Example:
         >>> grid(np.zeros((4, 64)), Row("image", (8, 8), 0, 1), columns=2).size
-        (148, 148)
+        (146, 146)
     """
     from PIL import Image
 
     factor = max(1, PIXELS // max(row.shape[-2:]))
     height, width = (side * factor for side in row.shape[-2:])
-    gap = max(1, PIXELS // 12) - 1
-    lines = -(-len(values) // columns)
-    mode = "L" if len(row.shape) == 2 else "RGB"
-    sheet = Image.new(mode, (columns * (width + gap) + gap * 2, lines * (height + gap) + gap * 2), 128 if mode == "L" else (128,) * 3)
+    across, down = columns * (width + GAP) + GAP, -(-len(values) // columns) * (height + GAP) + GAP
+    sheet = Image.new("L" if len(row.shape) == 2 else "RGB", (across, down), "grey")
     for number, each in enumerate(values):
         picture = row.picture(each).resize((width, height), Image.Resampling.NEAREST)
         line, column = divmod(number, columns)
-        sheet.paste(picture, (gap + column * (width + gap), gap + line * (height + gap)))
+        sheet.paste(picture, (GAP + column * (width + GAP), GAP + line * (height + GAP)))
     return sheet

@@ -34,7 +34,7 @@ from layerwise.stack import Stack, reconstruction_error
 from layerwise.train import Training, backprop, train
 
 LOWER = Training(epochs=25, rate=0.1, weight_decay=2e-4, schedule="linear", hold=0.6)
-TOP = Training(epochs=15, rate=0.05, weight_decay=1e-4, schedule="linear", hold=0.3, average=0.999)
+TOP = Training(epochs=30, rate=0.05, weight_decay=1e-4, schedule="linear", hold=0.6, average=0.999)
 UP_DOWN = Training(epochs=50, rate=0.05, schedule="linear", average=0.999)
 TUNING = Training(epochs=40, rate=1e-3, optimizer="adam", schedule="linear")
 

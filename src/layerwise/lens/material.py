@@ -101,6 +101,8 @@ def material(
     x, labels = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
     if not hasattr(x, "shape"):
         x = np.asarray(x)
+    if hasattr(x, "tocsr"):
+        x = x.tocsr()  # the one sparse format whose rows can be picked
     if len(x.shape) != 2:
         raise ValueError(f"Rows are a matrix of shape (n, features), but these have shape {tuple(x.shape)}. "
                          "Pass X, (X, y) or a layerwise.data.Dataset; flatten images with X.reshape(len(X), -1).")  # fmt: skip
@@ -188,8 +190,8 @@ def _checked(came: Material) -> Material:
 
 
 def _check_range(came: Material, low: float, high: float) -> None:
-    if not came.pictured or came.row.low is None or came.row.high is None:
+    if isinstance(came.x, Dataset) or came.row.low is None or came.row.high is None:
         return
-    if high - came.row.low < 0.1 * (came.row.high - came.row.low):
+    if low < high and high - came.row.low < 0.1 * (came.row.high - came.row.low):
         raise ValueError(f"X spans [{low:.3g}, {high:.3g}], but `row` draws {came.row.low:g} black and {came.row.high:g} "
                          "white: all pictures would be black. Give the range that X has: Row(..., low=0, high=1).")  # fmt: skip

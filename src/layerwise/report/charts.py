@@ -138,24 +138,15 @@ def scatter(
     size, margin = 400, 14
     xs, ys = [p[0] for p in points], [p[1] for p in points]
     reach = max(max(xs) - min(xs), max(ys) - min(ys)) or 1.0
-    middle_x, middle_y = (max(xs) + min(xs)) / 2, (max(ys) + min(ys)) / 2
-    factor = (size - 2 * margin) / reach
-    place = [(size / 2 + (x - middle_x) * factor, size / 2 - (y - middle_y) * factor) for x, y in points]
-    dots = Markup("").join(
-        Markup('<circle class="{}" cx="{}" cy="{}" r="3"/>').format(style, f(x), f(y))
-        for (x, y), style in zip(place, styles, strict=True)
-    )
-    names = [
-        text(
-            size / 2 + (x - middle_x) * factor,
-            size / 2 - (y - middle_y) * factor + 6,
-            name,
-            f"middle {style}",
-            "middle",
-        )
-        for name, style, (x, y) in labels
-    ]
-    return svg([Markup('<g class="dots">{}</g>').format(dots), *names], alt, size, size, "scatter")
+    across = linear((max(xs) + min(xs) - reach) / 2, (max(xs) + min(xs) + reach) / 2, margin, size - margin)
+    down = linear((max(ys) + min(ys) - reach) / 2, (max(ys) + min(ys) + reach) / 2, size - margin, margin)
+    dot = Markup('<circle class="{}" cx="{}" cy="{}" r="3"/>')
+    dots = [dot.format(style, f(across(x)), f(down(y))) for (x, y), style in zip(points, styles, strict=True)]
+    names = []
+    for name, style, (x, y) in labels:
+        half = min(5.0 * len(name) + 4, size / 2)  # names near an edge are moved inside
+        names.append(text(min(max(across(x), half), size - half), down(y) + 6, name, f"middle {style}", "middle"))
+    return svg([Markup('<g class="dots">{}</g>').format(Markup("").join(dots)), *names], alt, size, size, "scatter")
 
 
 def strip(errors: Sequence[float], mean: float, top: float, style: str, alt: str) -> Markup:
@@ -249,7 +240,8 @@ def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:
     step = 10.0 ** math.floor(math.log10(span / about))
     step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= about)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [float(f"{number * step:.12g}") for number in range(first, max(last, first + 1) + 1)]
+    places = max(0, 1 - math.floor(math.log10(step)))
+    return [round(number * step, places) for number in range(first, max(last, first + 1) + 1)]
 
 
 def number(value: float) -> str:

@@ -57,7 +57,7 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.PackageLoader("layerwise.report"), autoescape=True, undefined=jinja2.StrictUndefined,
         extensions=["jinja2.ext.do"],
     )  # fmt: skip
-    filters = (digits, figure, fixed, largest, percent, plural, points, shade, signed, time, turned, whole)
+    filters = (digits, figure, fixed, largest, percent, plural, points, shade, short, signed, time, turned, whole)
     environment.filters |= {each.__name__: each for each in filters}
     return environment
 
@@ -66,7 +66,12 @@ def _environment() -> jinja2.Environment:
 
 
 def tagged(value: float, words: str) -> Markup:
-    """The words, with the value as report.json has it."""
+    """The words, with the value as report.json has it.
+
+    Example:
+        >>> print(tagged(0.0342, "3 %"))
+        <data value="0.0342">3 %</data>
+    """
     return Markup('<data value="{}">{}</data>').format(repr(value), words)
 
 
@@ -74,8 +79,8 @@ def figure(value: float | None, count: int = 3) -> Markup:
     """A number with so many digits.
 
     Example:
-        >>> print(figure(0.01234), figure(None))
-        <data value="0.01234">0.0123</data> –
+        >>> figure(0.01234).striptags(), figure(None).striptags()
+        ('0.0123', '–')
     """
     return Markup("–") if value is None else tagged(value, digits(value, count))
 
@@ -96,24 +101,34 @@ def digits(value: float, count: int = 3) -> str:
     return words.replace(",", THIN).replace("-", "−")
 
 
-def percent(value: float | None, digits: int = 1) -> Markup:
+def percent(value: float | None, places: int = 1) -> Markup:
     """A share as per cent.
 
     Example:
-        >>> print(percent(0.0342))
-        <data value="0.0342">3.4 %</data>
+        >>> percent(0.0342).striptags()
+        '3.4 %'
     """
     if value is None:
         return Markup("–")
-    return tagged(value, f"{100 * value:.{digits}f}{THIN}%".replace("-", "−"))
+    return tagged(value, f"{100 * value:.{places}f}{THIN}%".replace("-", "−"))
+
+
+def short(value: float) -> Markup:
+    """A number with up to four digits, as on an axis.
+
+    Example:
+        >>> short(1.0).striptags(), short(0.123456).striptags()
+        ('1', '0.1235')
+    """
+    return tagged(value, charts.number(float(f"{value:.4g}")))
 
 
 def points(value: float) -> Markup:
     """A difference of shares, in percentage points.
 
     Example:
-        >>> print(points(0.0123))
-        <data value="0.0123">1.2</data>
+        >>> points(0.0123).striptags()
+        '1.2'
     """
     return tagged(value, f"{100 * value:.1f}".replace("-", "−"))
 
@@ -122,8 +137,8 @@ def fixed(value: float | None, places: int = 3) -> Markup:
     """A number with so many places.
 
     Example:
-        >>> print(fixed(0.9996, 3))
-        <data value="0.9996">1.000</data>
+        >>> fixed(0.9996).striptags()
+        '1.000'
     """
     return Markup("–") if value is None else tagged(value, f"{value:.{places}f}".replace("-", "−"))
 
@@ -132,28 +147,28 @@ def whole(value: int | None) -> Markup:
     """A count.
 
     Example:
-        >>> print(whole(60000))
-        <data value="60000">60 000</data>
+        >>> whole(60000).striptags()
+        '60 000'
     """
     return Markup("–") if value is None else tagged(value, f"{value:,}".replace(",", THIN))
 
 
-def signed(value: float | None, digits: int = 2) -> Markup:
+def signed(value: float | None, places: int = 2) -> Markup:
     """A number with its sign.
 
     Example:
-        >>> print(signed(-0.5))
-        <data value="-0.5">−0.50</data>
+        >>> signed(-0.5).striptags()
+        '−0.50'
     """
-    return Markup("–") if value is None else tagged(value, f"{value:+.{digits}f}".replace("-", "−"))
+    return Markup("–") if value is None else tagged(value, f"{value:+.{places}f}".replace("-", "−"))
 
 
 def time(seconds: float | None) -> Markup:
     """Seconds as people say them.
 
     Example:
-        >>> print(time(4.21), time(200.0), time(9000.0))
-        <data value="4.21">4.2 s</data> <data value="200.0">3.3 min</data> <data value="9000.0">2.5 h</data>
+        >>> time(4.21).striptags(), time(200.0).striptags(), time(9000.0).striptags()
+        ('4.2 s', '3.3 min', '2.5 h')
     """
     if seconds is None:
         return Markup("–")
@@ -166,8 +181,8 @@ def plural(count: int, one: str, many: str = "") -> Markup:
     """A count with its noun.
 
     Example:
-        >>> print(plural(1, "row"), plural(2, "class", "classes"))
-        <data value="1">1</data> row <data value="2">2</data> classes
+        >>> plural(1, "row").striptags(), plural(2, "class", "classes").striptags()
+        ('1 row', '2 classes')
     """
     return whole(count) + Markup("\u00a0") + escape(one if count == 1 else many or one + "s")
 
@@ -175,6 +190,16 @@ def plural(count: int, one: str, many: str = "") -> Markup:
 def in_words(value: str) -> str:
     """The first letter small, as inside a sentence."""
     return value[:1].lower() + value[1:]
+
+
+def shortened(name: str, letters: int = 16) -> str:
+    """A name that fits.
+
+    Example:
+        >>> shortened("a very long name of a class")
+        'a very long nam…'
+    """
+    return name if len(name) <= letters else name[: letters - 1] + "…"
 
 
 # -- tables ------------------------------------------------------------------------------------------------------------
@@ -291,7 +316,7 @@ class Page:
         rows = self.found["map"]["rows"]
         styles = [self._style(row) for row in rows]
         labels = [
-            (self.name(code), self.colour(code), place)
+            (shortened(self.name(code)), self.colour(code), place)
             for code, place in enumerate(panel["middles"]) if place[0] is not None
         ]  # fmt: skip
         words = f"Map of the {in_words(panel['space'])} by {panel['method']}: {len(rows)} rows, coloured by class"

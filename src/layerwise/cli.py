@@ -1,0 +1,545 @@
+"""The command line: parse, call, print. Nothing here imports torch before there is something to compute."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from layerwise import __version__
+
+if TYPE_CHECKING:
+    from layerwise.demo import Outcome
+    from layerwise.tasks import Learned, Score
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+# -- errors, warnings and signals, once for all commands ---------------------------------------------------------------
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived."""
+
+    number = signal.SIGTERM
+
+
+class Commands(click.Group):
+    """A group whose commands end in one line, whatever stops them: Error, Warning or Stopped."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command; `--traceback` lets errors through as they are."""
+        with _signals(), _readable_warnings():
+            try:
+                return super().invoke(ctx)
+            except KeyboardInterrupt as stopped:
+                number = getattr(stopped, "number", signal.SIGINT)
+                click.echo(f"\n{_how_to_go_on(ctx)}", err=True)
+                ctx.exit(128 + number)
+            except (click.exceptions.Exit, click.Abort, click.ClickException):
+                raise
+            except Exception as error:
+                if ctx.params.get("traceback") or getattr(error, "errno", None) == errno.EPIPE:
+                    raise
+                raise click.ClickException(_line(error)) from error
+
+
+EXPECTED = ("ValueError", "OSError", "Diverged", "NotFittedError", "MemoryError")
+
+
+def _line(error: Exception) -> str:
+    """What to print of an error: its message, and for one that nobody foresaw also its kind."""
+    expected = isinstance(error, ValueError | OSError) or type(error).__name__ in EXPECTED
+    if expected and str(error):
+        return str(error)
+    return f"{type(error).__name__}: {error}\nThis should not happen. `layerwise --traceback COMMAND ...` shows where it did."
+
+
+def _how_to_go_on(ctx: click.Context) -> str:
+    """The line for somebody who pressed Ctrl-C."""
+    folder = ctx.meta.get("layerwise.run")
+    if folder is None or not (folder / "plan.json").exists():
+        return "Stopped."
+    return f"Stopped; what was learned so far is saved. Go on with: layerwise train --resume --out {folder}"
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """SIGTERM ends a command like Ctrl-C."""
+
+    def stop(_number: int, _frame: object) -> None:
+        raise Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _readable_warnings() -> Iterator[None]:
+    """Warnings as one line each, without the place in the code."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        click.echo(f"Warning: {' '.join(str(message).split())}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+# -- what can be written in an option ----------------------------------------------------------------------------------
+
+
+class Numbers(click.ParamType):  # type: ignore[type-arg]
+    """Whole numbers of at least `low`, parted by `by`; `count` of them, or any number."""
+
+    def __init__(self, name: str, by: str, low: int = 1, count: int | None = None) -> None:
+        self.name, self.by, self.low, self.count = name, by, low, count
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """The numbers as a tuple."""
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).lower().split(self.by)
+        if all(part.strip().isdecimal() and int(part) >= self.low for part in parts) and self.count in (
+            None,
+            len(parts),
+        ):
+            return tuple(int(part) for part in parts)
+        self.fail(
+            f"{value!r} is not like {self.name}: whole numbers from {self.low} on, parted by {self.by!r}.", param, ctx
+        )
+
+
+WIDTHS = Numbers("500,500,2000", by=",")
+SIZE = Numbers("28x28", by="x", count=2)
+UNIT = Numbers("LAYER:INDEX", by=":", low=0, count=2)
+SHARE = click.FloatRange(0, 1, max_open=True)
+PATH = click.Path(path_type=Path)
+
+# (flag, parameter of the estimator, type, its default, help). None means the estimator's own default.
+SETTINGS: tuple[tuple[str, str, Any, str, str], ...] = (
+    ("--layers", "layers", WIDTHS, "dbn 500,500,2000; sae 500,500,500; autoencoder 1000,500,250,30; rbm 256",
+     "Units of each hidden layer, bottom first, parted by commas."),
+    ("--pretrain", "pretrain", click.Choice(["greedy", "none"]), "greedy",
+     "Learn layer by layer first, or start at random weights (the baseline)."),
+    ("--pretrain-epochs", "pretrain_epochs", click.IntRange(1), "auto: 20, more where rows are few",
+     "Passes over all rows, for each layer."),
+    ("--pretrain-rate", "pretrain_rate", click.FloatRange(0, min_open=True), "by the kind of units; sae 0.001",
+     "Learning rate of the layers."),
+    ("--epochs", "epochs", click.IntRange(1), "auto: 20, more where rows are few",
+     "Passes of tuning by back-propagation, over the labelled rows; for rbm: passes over all rows."),
+    ("--rate", "rate", click.FloatRange(0, min_open=True), "0.001; rbm by the kind of units", "Learning rate of tuning."),
+    ("--up-down", "up_down_epochs", click.IntRange(0), "10", "Passes of wake-sleep over all rows; 0 leaves it out (dbn)."),
+    ("--up-down-rate", "up_down_rate", click.FloatRange(0, min_open=True), "0.01", "Learning rate of wake-sleep (dbn)."),
+    ("--dropout", "dropout", SHARE, "0.0", "Share of hidden units that are silent in a step of tuning, 0 to 1."),
+    ("--input-dropout", "input_dropout", SHARE, "0.0", "Share of inputs that are silent in a step of tuning, 0 to 1."),
+    ("--noise", "noise", click.Choice(["masking", "gaussian", "salt-and-pepper", "none"]), "masking",
+     "What corrupts the input of each layer (sae)."),
+    ("--noise-amount", "amount", click.FloatRange(0), "0.25",
+     "Share of corrupted inputs, or the standard deviation of gaussian noise (sae)."),
+    ("--sparsity", "sparsity", click.FloatRange(0, 1, min_open=True, max_open=True), "none",
+     "Wanted mean activity of hidden units, 0 to 1."),
+    ("--cd-steps", "steps", click.IntRange(1), "1", "Gibbs steps of contrastive divergence (dbn, rbm)."),
+    ("--hidden", "hidden", click.Choice(["bernoulli", "rectified"]), "bernoulli", "Kind of the hidden units."),
+    ("--visible", "visible", click.Choice(["auto", "bernoulli", "gaussian"]), "auto",
+     "Kind of the units that hold the data; auto is bernoulli for data in [0, 1], else gaussian."),
+    ("--classify", "classify", click.Choice(["network", "generative"]), "network",
+     "What answers: the tuned network, or the generative model's free energy (dbn)."),
+    ("--weight-decay", "weight_decay", click.FloatRange(0), "0.0002; sae 0.0", "L2 penalty on the weights."),
+    ("--batch-size", "batch_size", click.IntRange(1), "100", "Rows per step."),
+    ("--patience", "patience", click.IntRange(1), "none",
+     "Epochs without improvement on a tenth of the labelled rows before tuning stops."),
+    ("--device", "device", str, "by the size of the work", "cpu, cuda, ..."),
+    ("--threads", "threads", click.IntRange(1), "by the size of the work", "CPU threads."),
+)  # fmt: skip
+
+
+def option(*names: str, default: str, help: str, **rest: Any) -> Callable[[Command], Command]:
+    """An option whose default is chosen further down, and told here in words."""
+    return click.option(*names, help=f"{help}  [default: {default}]", **rest)
+
+
+def settings(command: Command) -> Command:
+    """The options that go to the estimator as they are."""
+    for flag, name, kind, default, text in reversed(SETTINGS):
+        command = option(flag, name, type=kind, default=default, help=text)(command)
+    return command
+
+
+WORDS = {"network": "network", "generative": "generative model"}
+
+run_argument = click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress, only results.")
+
+
+def example(*lines: str) -> str:
+    """An epilog of examples."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+# -- the commands ------------------------------------------------------------------------------------------------------
+
+
+@click.group(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "LAYERWISE"},
+    epilog=example("layerwise demo", "layerwise train digits --labels 100 --layers 200,200", "layerwise train --help"),
+)  # fmt: skip
+@click.version_option(__version__, prog_name="layerwise")
+@click.option("--traceback", is_flag=True, help="Show where in the code an error arose (or set LAYERWISE_TRACEBACK=1).")
+def cli(traceback: bool) -> None:
+    """Learn a deep network one layer at a time, and see what each layer has learned.
+
+    Start with `layerwise demo`: it needs no data and no network, and takes less than a minute.
+    """
+
+
+@cli.command(epilog=example("layerwise demo", "layerwise demo --labels 50 --draws 10 --out few-labels"))
+@click.option("--out", type=PATH, default=Path("layerwise-demo"), show_default=True,
+              help="Folder for the report, the model and the figures. An earlier demo's files in it are replaced.")  # fmt: skip
+@click.option("--draws", type=click.IntRange(1), default=5, show_default=True,
+              help="How often the labels to keep are drawn anew, and everything is learned again.")  # fmt: skip
+@click.option(
+    "--labels", type=click.IntRange(20), default=100, show_default=True, help="Labels that are kept, of 1297 rows."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything random.")
+@option("--processes", type=click.IntRange(1), default="one per CPU, at most 4",
+              help="Draws learned side by side, in a process each; the figures do not depend on it.")  # fmt: skip
+@quiet_option
+def demo(out: Path, draws: int, labels: int, seed: int, processes: int | None, quiet: bool) -> None:
+    """Learn handwritten digits from few labels, beside shallow rivals, and write a report.
+
+    Of scikit-learn's digits 1297 are to learn from, but only 100 of them keep their label. A deep belief net learns
+    from all 1297, its rivals from the 100; 500 other digits are the test. It takes less than a minute.
+    """
+    say: Callable[[str], None] = (lambda _: None) if quiet else click.echo
+    say(f"Handwritten digits, {labels} labels: a deep belief net learns from all rows, labelled or not, its rivals from the "
+        "labelled ones.\nLoading PyTorch and scikit-learn ...")  # fmt: skip
+    from layerwise.demo import run
+
+    _show_demo(run(out, draws=draws, labels=labels, seed=seed, processes=processes, say=say))
+
+
+def _show_demo(outcome: Outcome) -> None:
+    table = _table("", "error", "s.d.", "seconds", "learned from")
+    for method in outcome.methods:
+        table.add_row(
+            method["method"], _percent(outcome.mean(method)), f"{100 * outcome.sd(method):.1f}", f"{method['seconds']:.1f}",
+            method["note"], style="bold" if method.get("this") else None,
+        )  # fmt: skip
+    click.echo(f"\n{outcome.heading}:\n")
+    _show(table)
+    for line in outcome.conclusions:
+        click.echo(line)
+    click.echo(f"\nThe report:  {outcome.report}\nDreams:      {outcome.dreams}\nThe model:   {outcome.model}")
+    _next(
+        f"layerwise evaluate {outcome.model}", f"layerwise generate {outcome.model} --label 3", "layerwise train --help"
+    )
+
+
+@cli.group(epilog=example("layerwise data list", "layerwise data get mnist"))
+def data() -> None:
+    """Known data sets: list them, download one."""
+
+
+@data.command("list", epilog=example("layerwise data list"))
+def list_() -> None:
+    """List the known data sets. Nothing is downloaded."""
+    from layerwise.data import cache_folder, known
+
+    table = _table("name", "rows: train + test", "a row", "classes", "here", "what it is", "licence")
+    for record in known():
+        rows, shape = " + ".join(map(str, record.rows)), " x ".join(map(str, record.shape))
+        here = "embedded" if not record.files else "no" if record.missing else "yes"
+        table.add_row(record.name, rows, shape, str(len(record.classes)), here, record.about, record.licence)
+    _show(table)
+    click.echo(f"Files are kept in {cache_folder()} (LAYERWISE_DATA names another folder).")
+
+
+@data.command(epilog=example("layerwise data get mnist", "LAYERWISE_DATA=/big/disk layerwise data get fashion_mnist"))
+@click.argument("name")
+@quiet_option
+def get(name: str, quiet: bool) -> None:
+    """Download the known data set NAME, and verify its checksum."""
+    from layerwise.data import get as fetch
+    from layerwise.data import known
+
+    folder = fetch(name, progress=not quiet)
+    embedded = not next(record for record in known() if record.name == name).files
+    where = "embedded: there is nothing to get" if embedded else f"in {folder}, complete and as published"
+    click.echo(f"{name} is {where}.")
+
+
+@cli.command(
+    epilog=example(
+        "layerwise train digits --labels 100 --layers 200,200",
+        "layerwise train mnist --model dbn --layers 500,500,2000 --labels 1000 --out runs/digits",
+        "layerwise train photos/ --size 32x32 --model sae --noise gaussian --noise-amount 0.1",
+        "layerwise train table.csv --label species --holdout 0.3 --pretrain none",
+        "layerwise train mnist --model autoencoder --layers 1000,500,250,30",
+        "layerwise train --resume --out runs/digits",
+    )
+)
+@click.argument("source", metavar="[DATA]", required=False)
+@option(
+    "--model", type=click.Choice(["dbn", "sae", "autoencoder", "rbm"]), default="dbn",
+    help="A deep belief net, stacked autoencoders with a classifier, a deep autoencoder, or one Boltzmann machine.",
+)  # fmt: skip
+@option("--out", type=PATH, default="runs/DATA-MODEL", help="Folder of the run: model, log, checkpoints.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out where it was stopped, to the same bits.")
+@option("--labels", type=click.IntRange(2), default="all",
+              help="Labels to keep, as many of each class; the others are hidden.")  # fmt: skip
+@option("--label", metavar="COLUMN", default="label, class, target or y, if there is one",
+              help="Name or number (from 1; -1 is the last) of a table's column of labels; '' for none.")  # fmt: skip
+@option("--holdout", type=click.FloatRange(0, 1, min_open=True, max_open=True), default="0.2",
+              help="Share of the rows held out for the test, 0 to 1, where the data has no split of its own.")  # fmt: skip
+@option("--size", type=SIZE, default="the most common one", help="Height x width in pixels of a folder's pictures.")
+@option("--seed", type=click.IntRange(0), default="0", help="Of the split, the labels kept, and all learning.")
+@settings
+@click.option("--checkpoint-every", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True,
+              help="Seconds between checkpoints.")  # fmt: skip
+@quiet_option
+@click.pass_context
+def train(
+    ctx: click.Context,
+    /,
+    source: str | None,
+    out: Path | None,
+    resume: bool,
+    checkpoint_every: float,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Train a model on DATA and save it.
+
+    DATA is a known set (`layerwise data list`), an .npz or .npy file, a CSV, an idx file, or a folder of images with one
+    sub-folder per class. Rows without a label teach the layers, too. A part is held out, and tested once, at the end.
+    """
+    if source is None and not (resume and out):
+        raise click.UsageError(
+            "Say what to learn from: layerwise train DATA. (To go on with a run: --resume --out RUN.)"
+        )
+    folder = out or Path("runs") / f"{Path(str(source)).stem}-{options['model'] or 'dbn'}"
+    ctx.meta["layerwise.run"] = folder
+    if not quiet:
+        click.echo("Loading PyTorch ...")
+    from layerwise import tasks
+
+    asked = {name: None if value == "none" else value for name, value in options.items() if value is not None}
+    asked |= {} if source is None else {"data": tasks.locate(source)}
+    if not resume:
+        tasks.check_new(folder)
+    plan = tasks.resumed(folder, asked) if resume else tasks.Plan.of(asked)
+    for flag, name, *_ in SETTINGS:
+        if name in asked and plan.model not in (able := tasks.models_with(name)):
+            raise click.UsageError(
+                f"{flag} is not for --model {plan.model}, only for {' and '.join(able)}. Leave it out."
+            )
+    if (folder / "model.json").exists():
+        click.echo(f"{folder} is finished already.")
+    else:
+        tasks.learn(plan, folder, interval=checkpoint_every, progress=not quiet, say=None if quiet else click.echo)
+    _show_learned(tasks.Learned.load(folder))
+
+
+def _show_learned(learned: Learned) -> None:
+    from layerwise import tasks
+
+    rows = learned.test_rows()
+    click.echo()
+    if learned.classes and rows.labelled:
+        _show_scores(tasks.scores(learned, rows))
+    elif learned.classes:
+        click.echo(f"{rows.name}: no held-out row has a label, so there is no error to tell.")
+    else:
+        _show_rebuilding(tasks.rebuilding(learned, rows))
+    folder = learned.folder
+    click.echo(f"The model lies in {folder}")
+    dreams = [f"layerwise generate {folder}"] if hasattr(learned.model, "generate") else []
+    _next(f"layerwise evaluate {folder}", *dreams, f"layerwise explain {folder}")
+
+
+@cli.command(epilog=example("layerwise evaluate runs/digits", "layerwise evaluate runs/digits new-scans/"))
+@run_argument
+@click.argument("source", metavar="[DATA]", required=False)
+def evaluate(folder: Path, source: str | None) -> None:
+    """Test the model in RUN on the rows that were held out when it learned, or on DATA.
+
+    For classifiers: the error with its 95 % interval, and that of each class. A deep belief net answers in two ways, and
+    both are tested. For autoencoders: the squared error of the reconstruction per row. Of a known set, the test part is
+    taken; of another file or folder, all rows.
+    """
+    from layerwise import tasks
+
+    learned = tasks.Learned.load(folder)
+    rows = learned.rows(source)
+    click.echo(f"{folder} on {rows.describe()}\n")
+    if not learned.classes:
+        _show_rebuilding(tasks.rebuilding(learned, rows))
+        return
+    found = tasks.scores(learned, rows)
+    _show_scores(found)
+    table = _table(
+        "class", "rows", *(f"error of the {WORDS[score.head]}" if len(found) > 1 else "error" for score in found)
+    )
+    for each in zip(*(score.per_class for score in found)):
+        table.add_row(each[0][0], str(each[0][1]), *(_percent(wrong / rows) for _, rows, wrong in each))
+    _show(table)
+
+
+def _show_scores(found: list[Score]) -> None:
+    table = _table("answers", "error", "95 % interval", "wrong", "rows")
+    for number, score in enumerate(found):
+        low, high = score.interval
+        said = " (what predict says)" if number == 0 and len(found) > 1 else ""
+        span = f"{100 * low:.1f} to {_percent(high)}"
+        table.add_row(WORDS[score.head] + said, _percent(score.error), span, str(score.wrong), str(score.rows))
+    table.add_row("always the commonest class", _percent(found[0].baseline), "", "", str(found[0].rows))
+    _show(table)
+
+
+def _show_rebuilding(found: Any) -> None:
+    table = _table("rebuilt by", "squared error per row", "of the variance", "rows")
+    share = _percent(found.error / found.baseline) if found.baseline else ""
+    table.add_row("the model", f"{found.error:.4g}", share, str(found.rows))
+    table.add_row("the mean row", f"{found.baseline:.4g}", _percent(1.0), str(found.rows))
+    _show(table)
+
+
+@cli.command(
+    epilog=example(
+        "layerwise predict runs/digits photos/", "layerwise predict runs/iris new.csv --proba --out answers.csv"
+    )
+)
+@run_argument
+@click.argument("source", metavar="DATA")
+@option("--out", type=PATH, default="the terminal", help="CSV file to write; an old one is replaced.")
+@click.option("--proba", is_flag=True, help="Also the probability of every class, 0 to 1, a column each.")
+def predict(folder: Path, source: str, out: Path | None, proba: bool) -> None:
+    """Classify the rows of DATA with the model in RUN, as CSV.
+
+    The columns are the row's number (from 0, in the order of the file), the class, and the probability (0 to 1) that the
+    model gives it.
+    """
+    from layerwise import tasks
+
+    learned = tasks.Learned.load(folder)
+    rows = learned.rows(source)
+    if out is None:
+        tasks.predict(learned, rows, sys.stdout, proba=proba)
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("w", newline="") as file:
+        count = tasks.predict(learned, rows, file, proba=proba)
+    click.echo(f"{count} rows are classified in {out}")
+
+
+@cli.command(
+    epilog=example(
+        "layerwise generate runs/digits",
+        "layerwise generate runs/digits --label 3 --count 20 --out threes.png",
+        "layerwise generate runs/digits --unit 2:17 --steps 1000",
+    )
+)
+@run_argument
+@option("--label", "labels", multiple=True, default="every class", help="Class to dream of; may be repeated.")
+@click.option("--count", type=click.IntRange(1), default=10, show_default=True, help="Rows to generate per class.")
+@click.option("--unit", type=UNIT, help="Hidden unit to hold on: LAYER from 1 (lowest), INDEX from 0.")
+@click.option(
+    "--steps", type=click.IntRange(1), default=200, show_default=True, help="Gibbs steps at the top of the net."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the dream.")
+@option("--out", type=PATH, default="generated.png (or .csv, for tables) in RUN",
+              help="Picture, or CSV for tables, to write; an old one is replaced.")  # fmt: skip
+def generate(
+    folder: Path,
+    labels: tuple[str, ...],
+    count: int,
+    unit: tuple[int, int] | None,
+    steps: int,
+    seed: int,
+    out: Path | None,
+) -> None:
+    """Draw rows that the deep belief net in RUN dreams of: a line of COUNT pictures per class.
+
+    The class (or a hidden unit) is held on, the top of the net settles for STEPS steps, and the layers below bring the
+    result down to pixels.
+    """
+    from layerwise import tasks
+
+    learned = tasks.Learned.load(folder)
+    rows, names = tasks.dream(learned, labels, count, unit=unit, steps=steps, seed=seed)
+    out = out or folder / ("generated.png" if learned.row.kind == "image" else "generated.csv")
+    tasks.save_rows(rows, names, learned.row, out, columns=count)
+    lines = f", a line for each of {', '.join(dict.fromkeys(names))}" if len(set(names)) > 1 else ""
+    click.echo(f"{len(rows)} rows are in {out}{lines}")
+
+
+@cli.command(
+    epilog=example("layerwise explain runs/digits", "layerwise explain runs/digits scans/ --out reports/scans")
+)
+@run_argument
+@click.argument("source", metavar="[DATA]", required=False)
+@option("--out", type=PATH, default="report in RUN", help="Folder for report.html and report.json.")
+def explain(folder: Path, source: str | None, out: Path | None) -> None:
+    """Write the report of the model in RUN: one HTML page that needs no server.
+
+    It looks at the rows that were held out when the model learned, or at DATA.
+    """
+    from layerwise import tasks
+
+    learned = tasks.Learned.load(folder)
+    page = learned.explain(learned.rows(source), out or folder / "report")
+    click.echo(f"The report is {page}\nOpen it in a browser; it needs nothing else.")
+
+
+# -- printing ----------------------------------------------------------------------------------------------------------
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _table(*columns: str) -> Any:
+    """A table without lines; columns of figures are set to the right."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    figures = {"error", "s.d.", "seconds", "wrong", "rows", "classes"}
+    for name in columns:
+        right = name in figures or name.startswith("error of")
+        table.add_column(name, justify="right" if right else "left", header_style="bold")
+    return table
+
+
+def _show(table: Any) -> None:
+    """Prints a table: in colour on a terminal, else plain and wide enough for its text."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    console.print(table)
+    console.print()
+
+
+def _next(*commands: str) -> None:
+    click.echo("Next:" + "".join(f"\n  {command}" for command in commands))
+
+
+def main() -> None:
+    """The entry point of `layerwise`."""
+    cli(prog_name="layerwise")

@@ -1,0 +1,384 @@
+"""The page: drawn from report.json and nothing else, safe, self-contained, and readable by everybody everywhere."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import shutil
+import warnings
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from layerwise import DBNClassifier, RBMTransformer, explain
+from layerwise.data import Dataset, Row
+from layerwise.health import HealthWarning
+from layerwise.report import charts, pictures, render
+from layerwise.report.page import asset
+
+X, Y = load_digits(return_X_y=True)
+X = X / 16
+HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}", "</script><b>", "&lt;", "' onload='x",
+           "http://evil.example/", "javascript:alert(1)", "a" * 200, "日本語")  # fmt: skip
+METHODS = [
+    {"method": "Net", "errors": [0.2, 0.3, 0.25], "seconds": 3.0, "this": True, "note": "small"},
+    {"method": "Other", "errors": [0.1, 0.25, 0.15], "seconds": 0.1},
+]
+SECTIONS = ["summary", "comparison", "learning", "weights", "keeping", "dreams", "mistakes", "map", "health", "method"]
+VOID = {"meta", "link", "img", "br", "input"}
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, the values of <data>, and whether all that was opened is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.open: list[str] = []
+        self.wrong: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Reports of a net of images, of a table with hostile names, and of a net without labels."""
+    base = tmp_path_factory.mktemp("reports")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HealthWarning)
+        quick: dict[str, Any] = {"pretrain_epochs": 3, "up_down_epochs": 1, "epochs": 5, "random_state": 0}
+        net = DBNClassifier((20, 16), **quick).fit(X[:300], Y[:300])
+        table = DBNClassifier((8,), visible="gaussian", **quick).fit(X[:300, 20:30], np.array(HOSTILE)[Y[:300]])
+        rbm = RBMTransformer(16, epochs=3, random_state=0).fit(X[:300])
+    image = Dataset((16 * X[1000:1120]).astype(np.uint8).reshape(-1, 8, 8), Y[1000:1120].astype(np.int64), tuple("0123456789"),
+                    Row("image", (8, 8), low=0, high=16), "digits", "the rows from 1000 on")  # fmt: skip
+    rows = Dataset(X[1000:1120, 20:30], Y[1000:1120].astype(np.int64), HOSTILE, Row("table", (10,), names=HOSTILE), HOSTILE[0],
+                   HOSTILE[1])  # fmt: skip
+    explain(net, image, base / "image", comparison=METHODS, training=(X[:300], Y[:300]))
+    explain(table, rows, base / "hostile", comparison=[{"method": HOSTILE[1], "errors": [0.5], "note": HOSTILE[0]}])
+    explain(rbm, X[1000:1050], base / "bare", row=Row("image", (8, 8), low=0, high=1))
+    return {each.name: each for each in base.iterdir()}
+
+
+@pytest.fixture(params=["image", "hostile", "bare"])
+def folder(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Path:
+    return folders[request.param]
+
+
+def page_of(folder: Path) -> str:
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def found_in(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "report.json").read_text(encoding="utf-8"))
+
+
+# -- the page is drawn from report.json --------------------------------------------------------------------------------
+
+
+def test_the_page_is_a_function_of_report_json(folder: Path) -> None:
+    assert render(found_in(folder)) == page_of(folder)
+
+
+def numbers(value: Any) -> Iterator[float]:
+    """All numbers, and the lengths of all lists."""
+    if isinstance(value, dict):
+        for each in value.values():
+            yield from numbers(each)
+    elif isinstance(value, list):
+        yield len(value)
+        for each in value:
+            yield from numbers(each)
+    elif isinstance(value, int | float):
+        yield value
+
+
+def test_every_number_on_the_page_is_in_report_json(folder: Path) -> None:
+    known, shown = set(numbers(found_in(folder))), Page(page_of(folder)).all("data")
+    assert len(shown) > 50
+    assert {float(each["value"]) for each in shown} <= known
+
+
+def test_sections_are_those_that_apply(folders: dict[str, Path]) -> None:
+    ids = [each["id"] for each in Page(page_of(folders["image"])).all("section")]
+    assert ids == SECTIONS
+    bare = Page(page_of(folders["bare"]))
+    assert [each["id"] for each in bare.all("section")] == [
+        "summary",
+        "learning",
+        "weights",
+        "keeping",
+        "map",
+        "health",
+        "method",
+    ]
+    assert "RBMTransformer does not classify" in bare.text and "Not on this page" in bare.text
+
+
+def test_every_section_says_how_and_how_far_to_trust(folder: Path) -> None:
+    for section in re.findall(r"<section id=\"(\w+)\".*?</section>", page_of(folder), re.DOTALL):
+        body = re.search(rf"<section id=\"{section}\".*?</section>", page_of(folder), re.DOTALL)
+        assert body is not None
+        if section != "method":
+            assert len(re.findall(r"<dt>(How|Trust)</dt><dd>\s*\S", body[0])) == 2, section
+
+
+def test_the_best_method_is_marked_also_when_it_is_not_ours(folders: dict[str, Path]) -> None:
+    text = page_of(folders["image"])
+    best = re.findall(r'<tr class="best">.*?</tr>', text, re.DOTALL)
+    assert len(best) == 1 and "Other" in best[0] and "this page" not in best[0]
+    assert "not the model of this page" in text
+
+
+# -- it is safe and holds all it needs ---------------------------------------------------------------------------------
+
+
+def test_nothing_is_fetched(folder: Path) -> None:
+    page = Page(page_of(folder))
+    for _, attributes in page.elements:
+        for name in ("src", "href", "srcset", "action", "poster", "data"):
+            assert re.match(r"(data:|#|$)", attributes.get(name, "")), attributes
+        assert not any(name.startswith("on") for name in attributes)
+    assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|WebSocket", asset("report.css") + asset("report.js"))
+    policy = next(each["content"] for each in page.all("meta") if each.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'; img-src data:;") and "unsafe-eval" not in policy
+    assert "unsafe-inline" not in policy.split("script-src")[1]
+
+
+def test_hostile_names_are_text(folders: dict[str, Path]) -> None:
+    page = Page(page_of(folders["hostile"]))
+    assert not page.wrong and not page.open
+    assert len(page.all("script")) == 2 and not any(each.get("src") == "x" for each in page.all("img"))
+    for name in HOSTILE:
+        assert name in page.text or name in "".join(value for _, a in page.elements for value in a.values())
+    data = re.search(r'id="map-data">(.*?)</script>', page_of(folders["hostile"]), re.DOTALL)
+    assert data is not None and json.loads(data[1])["classes"] == sorted(HOSTILE)
+
+
+def test_html_is_well_formed_and_told_to_those_who_do_not_see_it(folder: Path) -> None:
+    page = Page(page_of(folder))
+    assert not page.wrong and not page.open
+    assert all("alt" in each for each in page.all("img"))
+    assert all(each.get("aria-label") is not None for each in page.all("svg"))
+    assert all("scope" in each for each in page.all("th"))
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {each["href"][1:] for each in page.all("a")} <= set(ids)
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h\d", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+
+
+def luminance(colour: str) -> float:
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a: str, b: str) -> float:
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_letters_stand_out_from_their_ground(scheme: int) -> None:
+    """WCAG 2.2, 1.4.3: at least 4.5 to 1."""
+    blocks = re.findall(r":root \{(.*?)\}", asset("report.css"), re.DOTALL)[:2]
+    colours = dict(re.findall(r"--([\w-]+): (#\w{6})", blocks[0] + (blocks[1] if scheme else "")))
+    for ground in ("paper", "sheet"):
+        for ink in ("ink", "muted", "accent", "warn", "above-text", "below-text"):
+            assert contrast(colours[ink], colours[ground]) >= 4.5, (ink, ground)
+    assert contrast(colours["ink"], colours["accent-soft"]) >= 4.5
+    assert min(contrast("#ffffff", colours[cell]) for cell in ("right3", "right4")) >= 4.5
+
+
+# -- charts and pictures -----------------------------------------------------------------------------------------------
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6), st.integers(2, 8))
+def test_ticks_are_even_and_reach_around(low: float, span: float, about: int) -> None:
+    ticks = charts.nice_ticks(low, low + span, about)
+    slack = 1e-6 * (abs(low) + span)
+    assert ticks[0] <= low + slack and ticks[-1] >= low + span - slack and 2 <= len(ticks) <= about + 3
+    steps = np.diff(ticks)
+    assert np.allclose(steps, steps[0], rtol=1e-3)
+
+
+def test_charts_take_what_is_extreme() -> None:
+    drawn = [
+        charts.line_chart([{"values": [0.0], "style": "train"}], x="x", y="y", alt="one epoch"),
+        charts.line_chart([{"values": [1e9, 1e-9, -5.0], "style": "train"}], x="x", y="y", alt="wide"),
+        charts.log_chart([{"values": [0.0, 1e-30], "style": "train"}], ["a", "b"], y="y", alt="nothing arrives"),
+        charts.log_chart([{"values": [0.0], "style": "train"}], ["a"], y="y", alt="nothing at all"),
+        charts.bars([{"name": "a", "value": 0.0, "shown": "0", "style": "plain"}], top=0.0, x="x", alt="none"),
+        charts.histogram([0.0, 1.0], [0], x="x", y="y", alt="empty"),
+        charts.scatter([(1.0, 1.0)], ["c0"], [], alt="one row"),
+        charts.strip([0.0], 0.0, 1.0, "ours", alt="perfect"),
+    ]
+    for each in drawn:
+        assert not Page(each).wrong and "nan" not in each and "inf" not in each
+
+
+def opened(address: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3)])
+def test_pictures_hold_what_was_drawn(shape: tuple[int, ...]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    assert np.array_equal(np.asarray(opened(pictures.plain_picture(pixels))), pixels)
+
+
+def test_signed_pictures_show_sign_by_colour_and_size_by_cover() -> None:
+    values = np.arange(-127, 128, dtype=np.int16).astype(np.int8)[None]
+    drawn = np.asarray(opened(pictures.signed_picture(values)).convert("RGBA"))[0]
+    assert drawn[127, 3] == 0 and drawn[0, 3] == drawn[254, 3] == 255  # nothing at zero, everything at the ends
+    assert (np.diff(drawn[127:, 3].astype(int)) >= 0).all() and (np.diff(drawn[:128, 3].astype(int)) <= 0).all()
+    assert tuple(drawn[254, :3]) == pictures.ABOVE and tuple(drawn[0, :3]) == pictures.BELOW
+
+
+@pytest.mark.parametrize("shape", [(7, 3, 2), (1, 3, 2), (10, 2, 2, 3)])
+def test_a_sheet_holds_every_picture_at_its_place(shape: tuple[int, ...]) -> None:
+    all_of_them = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    address, across = pictures.sheet(all_of_them)
+    sheet, (height, width) = np.asarray(opened(address)), shape[1:3]
+    for at, each in enumerate(all_of_them):
+        y, x = at // across * height, at % across * width
+        assert np.array_equal(sheet[y : y + height, x : x + width], each)
+
+
+# -- in a browser ------------------------------------------------------------------------------------------------------
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+         "--disable-sync"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium")
+    with api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Any]:
+    """Opens a report from disk, offline; what the console says and what is asked of the network must stay empty."""
+    contexts, said, asked = [], [], []
+
+    def go(folder: Path, width: int = 1280, scheme: str = "light") -> Any:
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+        page.on(
+            "request",
+            lambda request: asked.append(request.url) if not request.url.startswith(("file:", "data:")) else 0,
+        )
+        page.goto((folder / "report.html").as_uri())
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+    assert said == [] and asked == []
+
+
+@pytest.mark.browser
+def test_the_page_opens_from_disk_without_a_network(visit: Any, folder: Path) -> None:
+    page = visit(folder)
+    assert page.title() and page.locator("section:visible").count() >= 7
+    loaded = page.evaluate("[...document.images].map(image => image.complete && image.naturalWidth > 0)")
+    assert loaded and all(loaded)
+
+
+@pytest.mark.browser
+def test_nothing_sticks_out_sideways(visit: Any, folder: Path) -> None:
+    page = visit(folder, 360, "dark")
+    page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")
+    for width in (360, 600, 768, 1119, 1280, 1600):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.browser
+def test_pointing_at_a_row_shows_it(visit: Any, folders: dict[str, Path]) -> None:
+    page, gallery = visit(folders["image"]), found_in(folders["image"])
+    at = 17
+    row = gallery["map"]["rows"][at]
+    page.locator(".map-frame").first.scroll_into_view_if_needed()
+    page.locator(".map-frame").first.locator("circle").nth(at).hover(force=True)
+    tip = page.locator("#tip")
+    assert tip.is_visible() and "answer:" in tip.inner_text()
+    shown = int(re.search(r"row (\d+)", tip.inner_text())[1])  # type: ignore[index]  # maybe a neighbour that lies on top
+    drawn = page.evaluate("[...document.querySelector('#tip canvas').getContext('2d').getImageData(0, 0, 8, 8).data]")
+    assert np.array_equal(np.array(drawn).reshape(8, 8, 4)[..., 0], np.rint(255 * X[1000 + shown].reshape(8, 8)))
+    assert abs(gallery["map"]["rows"].index(shown) - at) < len(gallery["map"]["rows"]) and row >= 0
+    page.mouse.move(0, 0)
+    assert not tip.is_visible()
+
+
+@pytest.mark.browser
+def test_maps_answer_to_the_keyboard_and_classes_can_be_picked_out(visit: Any, folders: dict[str, Path]) -> None:
+    page = visit(folders["image"])
+    page.locator(".legend button").nth(3).focus()
+    page.keyboard.press("Enter")
+    assert page.locator(".legend button").nth(3).get_attribute("aria-pressed") == "true"
+    faded = page.locator(".map-frame").first.locator("circle.faded").count()
+    assert faded == sum(true != 3 for true in Y[1000:1120])
+    page.keyboard.press("Enter")
+    assert page.locator("circle.faded").count() == 0
+    page.locator(".map-frame").nth(1).focus()
+    page.keyboard.press("ArrowRight")
+    first = page.locator("#tip").inner_text()
+    page.keyboard.press("ArrowDown")
+    assert page.locator("#tip").is_visible() and page.locator("#tip").inner_text() != first
+    page.keyboard.press("Escape")
+    assert not page.locator("#tip").is_visible()
+
+
+@pytest.mark.browser
+def test_the_page_can_be_read_without_scripts(browser: Any, folders: dict[str, Path]) -> None:
+    context = browser.new_context(java_script_enabled=False, offline=True)
+    page = context.new_page()
+    page.goto((folders["image"] / "report.html").as_uri())
+    assert page.locator("section").count() == len(SECTIONS) and page.locator("svg.chart").count() > 10
+    assert page.locator("#tip").is_hidden()
+    context.close()
