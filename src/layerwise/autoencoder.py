@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,8 @@ class Autoencoder(Layer):
         >>> layer.decode(layer(torch.rand(3, 784))).shape
         torch.Size([3, 784])
     """
+
+    figure: ClassVar[str] = "nats"
 
     def __init__(
         self,

@@ -213,7 +213,7 @@ class DBN(Stack):
         """
         self.untie(len(self) - 1)
         learner = WakeSleep(self, [steps] if isinstance(steps, int) else list(steps), how.epochs * len(batches))
-        settings = {"name": "up-down", "figure": "error"} | watch
+        settings = {"name": "up-down", "figure": "squared error"} | watch
         return train(learner, learner.learn, batches, how, run=run, **settings)
 
 

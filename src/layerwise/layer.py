@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import copy
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +62,7 @@ class Layer(nn.Module, abc.ABC):
     the kinds of units on the two sides; a layer with Gaussian units below standardises its input and keeps the statistics.
     """
 
+    figure: ClassVar[str] = "loss"  # what `learn` returns, for people
     standard: Standardise | None
 
     def __init__(self, visible: int, hidden: int, below: Units, above: Units) -> None:

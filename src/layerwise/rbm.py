@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,7 @@ class RBM(Layer):
         torch.Size([3, 500])
     """
 
+    figure: ClassVar[str] = "squared error"
     particles: Tensor | None
     activity: Tensor | None
 

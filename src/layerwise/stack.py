@@ -127,7 +127,7 @@ class Stack(nn.Sequential):
         if held_out is not None:
             rows = held_out
             validate = lambda: reconstruction_error(layer, rows)  # noqa: E731
-        return train(layer, layer.learn, batches, how, name=name, validate=validate, figure="error", run=run)
+        return train(layer, layer.learn, batches, how, name=name, validate=validate, figure=layer.figure, run=run)
 
     def untie(self, upto: int | None = None) -> None:
         """Gives the layers (all, or the lowest `upto`) weights of their own for the way down, in place.

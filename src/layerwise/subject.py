@@ -114,32 +114,31 @@ def _weights(stack: Stack) -> list[Tensor]:
     return [weight[: getattr(layer, "features", None)] for layer, weight in weights]
 
 
+FIGURES = {  # by History.figure
+    "squared error": "squared error per row",
+    "nats": "nats per row to rebuild it",
+    "cross-entropy": "cross-entropy, nats per row",
+}
+
+
 def curves(model: Any) -> list[Curve]:
     """A curve per stage of learning; passes of `partial_fit`, which bear one name, are one stage."""
     stages: dict[str, list[Any]] = {}
     for history in model.histories_:
         stages.setdefault(history.name, []).append(history)
-    return [_curve(model, name, histories) for name, histories in stages.items() if histories[0].epochs]
+    return [_curve(name, histories) for name, histories in stages.items() if histories[0].epochs]
 
 
-def _curve(model: Any, name: str, histories: list[Any]) -> Curve:
+def _curve(name: str, histories: list[Any]) -> Curve:
     epochs = [entry for history in histories for entry in history.epochs]
     return Curve(
-        name=name.capitalize(), figure=_figure(model, name), train=[entry["figure"] for entry in epochs],
+        name=name.capitalize(),
+        figure=FIGURES.get(histories[0].figure, histories[0].figure),
+        train=[entry["figure"] for entry in epochs],
         valid=[entry["valid"] for entry in epochs] if all("valid" in entry for entry in epochs) else None,
-        seconds=sum(entry["seconds"] for entry in epochs), stopped=histories[-1].stopped,
-    )  # fmt: skip
-
-
-def _figure(model: Any, stage: str) -> str:
-    """What the figure of a stage is, with its unit."""
-    name = type(model).__name__
-    if stage == "tuning" and name != "DeepAutoencoder":
-        return "cross-entropy, nats per row"
-    nats = name == "StackedAutoencoderClassifier"
-    if name == "DeepAutoencoder":  # over real-valued data its one layer is an autoencoder too
-        nats = model.loss == "nats" if stage == "tuning" else len(model.layers_) == 1 and model.visible_ == "gaussian"
-    return "nats per row to rebuild it" if nats else "squared error per row"
+        seconds=sum(entry["seconds"] for entry in epochs),
+        stopped=histories[-1].stopped,
+    )
 
 
 def settings(model: Any) -> list[Setting]:

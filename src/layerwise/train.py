@@ -92,9 +92,13 @@ class Training:
 
 @dataclass
 class History:
-    """What happened, epoch by epoch: each entry has epoch, figure, seconds, rate and, with held-out data, valid."""
+    """What happened, epoch by epoch: each entry has epoch, figure, seconds, rate and, with held-out data, valid.
+
+    `figure` says what the figure is: "squared error", "nats" (both per row, to rebuild it) or "cross-entropy".
+    """
 
     name: str
+    figure: str = "loss"
     epochs: list[dict[str, float]] = field(default_factory=list)
     stopped: str = ""
 
@@ -166,7 +170,7 @@ class _Loop:
         self.module, self.learn, self.batches, self.how = module, learn, batches, how
         self.validate, self.figure, self.run = validate, figure, run
         self.optimizer = how.build(module)
-        self.history = History(name)
+        self.history = History(name, figure)
         self.epoch = self.step = 0  # the next epoch, and the next batch in it
         self.total = torch.zeros((), dtype=torch.float64)
         self.seconds = 0.0

@@ -122,7 +122,7 @@ class StackClassifier(ClassifierMixin, Estimator):
         network.train()
         learn = backprop(lambda x, t: F.cross_entropy(network(x), t))
         self.histories_.append(
-            train(network, learn, batches, how, name="tuning", validate=validate, figure="loss", run=run)
+            train(network, learn, batches, how, name="tuning", validate=validate, figure="cross-entropy", run=run)
         )
         network.eval()
         gradients.append(gradient_norms(network, F.cross_entropy, *probe))  # type: ignore[arg-type]
@@ -327,7 +327,7 @@ class DBNClassifier(StackClassifier):
             for layer in stack.layers
         ]
         histories = stack.pretrain(batches, hows, run=run)
-        if self.up_down_epochs:
+        if self.up_down_epochs and len(stack) > 1:  # a net of one layer is its own top
             how = Training(epochs=self.up_down_epochs, rate=self.up_down_rate, schedule="linear")
             histories.append(stack.up_down(batches, how, steps=self.up_down_steps, run=run))
         return histories

@@ -92,7 +92,8 @@ class DeepAutoencoder(TransformerMixin, ClassNamePrefixFeaturesOutMixin, Estimat
             epochs = auto_epochs(self.epochs, batches.rows, batches.size)
             how = Training(epochs=epochs, rate=self.rate, optimizer="adam", schedule="linear")
             learn = backprop(lambda x, _: stack.reconstruction_loss(x, squared=self.loss == "squared"))
-            self.histories_.append(train(stack, learn, batches, how, name="tuning", figure=self.loss, run=run))
+            figure = "squared error" if self.loss == "squared" else "nats"
+            self.histories_.append(train(stack, learn, batches, how, name="tuning", figure=figure, run=run))
             look_at(stack, self._batches(X[:: max(1, X.shape[0] // 1000)]))
         self.stack_ = stack
         return self
@@ -250,7 +251,9 @@ class RBMTransformer(TransformerMixin, ClassNamePrefixFeaturesOutMixin, Estimato
                 self.rbm_.prepare(x for x, _ in batches.in_order())
                 self.histories_ = []
             how = Training(epochs=1, rate=rbm_rate(self.rbm_, self.rate), weight_decay=self.weight_decay)
-            self.histories_.append(train(self.rbm_, self.rbm_.learn, batches, how, name="layer 1", figure="error"))
+            self.histories_.append(
+                train(self.rbm_, self.rbm_.learn, batches, how, name="layer 1", figure="squared error")
+            )
         return self
 
     def _new_rbm(self) -> RBM:

@@ -134,7 +134,7 @@ def autoencoder(rows: Rows, run: Run, epochs: int, *, pretrained: bool = True) -
     validate = (lambda: reconstruction_error(stack, rows.other)) if rows.held_out else None
     learn = backprop(lambda x, _: stack.reconstruction_loss(x))
     batches = Batches(rows.train.x, size=200, seed=rows.train.seed)
-    train(stack, learn, batches, how, name="tuning", figure="error", validate=validate, run=run)
+    train(stack, learn, batches, how, name="tuning", figure="squared error", validate=validate, run=run)
     return {
         "squared_error": reconstruction_error(stack, rows.other),
         "training_squared_error": reconstruction_error(stack, rows.train),
