@@ -259,6 +259,31 @@ def test_a_missing_column_is_named(shelf: Path, tmp_path: Path) -> None:
     assert "lacks the column 'wide'" in message and "long, age" in message
 
 
+def test_a_table_without_names_may_come_with_or_without_its_labels(tmp_path: Path) -> None:
+    random = np.random.RandomState(0)
+    y = np.arange(60) % 2
+    x = random.randn(60, 2) + 4 * y[:, None]
+    rows = [[*map(str, each), "ab"[label]] for each, label in zip(x, y, strict=True)]
+    (tmp_path / "all.csv").write_text("\n".join(",".join(row) for row in rows))
+    (tmp_path / "bare.csv").write_text("\n".join(",".join(row[:2]) for row in rows))
+    good("train", tmp_path / "all.csv", "--label", -1, "--out", tmp_path / "run", *QUICK)
+    expected = [row.split(",")[1] for row in good("predict", tmp_path / "run", tmp_path / "bare.csv").splitlines()[1:]]
+    assert (np.array(expected) == np.array(["a", "b"])[y]).mean() > 0.9
+    (tmp_path / "same.csv").write_text((tmp_path / "all.csv").read_text())
+    named = good("predict", tmp_path / "run", tmp_path / "same.csv").splitlines()[1:]
+    assert [row.split(",")[1] for row in named] == expected
+
+
+def test_a_model_saved_from_python_is_understood(tmp_path: Path) -> None:
+    digits = load("digits")
+    model = layerwise.DBNClassifier((8,), pretrain_epochs=1, up_down_epochs=0, epochs=1, random_state=0)
+    model.fit(digits.matrix(), digits.y).save(tmp_path / "digits.lw")
+    assert "500 images" in good("evaluate", tmp_path / "digits.lw", "digits")
+    assert good("predict", tmp_path / "digits.lw", "digits").count("\n") == 501
+    assert "generated.csv" in good("generate", tmp_path / "digits.lw", "--label", 3, "--count", 2, "--steps", 2)
+    assert "Name the data" in bad("evaluate", tmp_path / "digits.lw")
+
+
 def test_a_folder_of_pictures_is_brought_to_the_size_and_colour_that_was_learned(shelf: Path, tmp_path: Path) -> None:
     for name, top in (("sky", 250), ("earth", 5)):
         (tmp_path / "photos" / name).mkdir(parents=True)
@@ -297,6 +322,11 @@ def test_generated_rows_of_a_table_are_csv(shelf: Path, tmp_path: Path) -> None:
 def test_explain_writes_the_report(shelf: Path, tmp_path: Path, model: str) -> None:
     assert "report.html" in good("explain", shelf / model, "--out", tmp_path / "report")
     assert (tmp_path / "report" / "report.html").stat().st_size > 10_000
+
+
+def test_explain_looks_at_other_rows(shelf: Path, tmp_path: Path) -> None:
+    good("explain", shelf / "dbn", write_images(tmp_path / "new.npz", rows=33), "--out", tmp_path / "report")
+    assert '"new.npz"' in (tmp_path / "report" / "report.json").read_text()
 
 
 # -- what cannot be done -----------------------------------------------------------------------------------------------
@@ -350,6 +380,11 @@ def test_models_that_know_no_labels_keep_none(shelf: Path, tmp_path: Path) -> No
 def test_a_classifier_needs_labels(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.random.rand(20, 3))
     assert "--model autoencoder" in bad("train", tmp_path / "x.npy", "--out", tmp_path / "run")
+
+
+def test_a_classifier_needs_two_classes(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.random.rand(20, 3), y=np.array(["a", ""])[np.arange(20) % 2])
+    assert "one class only, 'a'" in bad("train", tmp_path / "x.npz", "--out", tmp_path / "run")
 
 
 def test_more_labels_than_there_are(shelf: Path, tmp_path: Path) -> None:
@@ -411,6 +446,13 @@ def test_learning_that_fails_at_once_leaves_no_folder(tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert "[0, 1]" in bad("train", tmp_path / "x.npz", "--visible", "bernoulli", "--layers", 4, "--out", out)
     assert not out.exists()
+
+
+def test_learning_that_diverges_says_what_to_do(shelf: Path, tmp_path: Path) -> None:
+    message = bad(
+        "train", shelf / "trees.csv", "--label", "kind", "--pretrain-rate", 1e4, *QUICK, "--out", tmp_path / "run"
+    )
+    assert "layer 1 diverged" in message and "smaller" in message
 
 
 def test_an_error_that_nobody_foresaw_says_how_to_see_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     out = tmp_path_factory.mktemp("demo") / "new" / "folder"
     said: list[str] = []
     found = demo.run(out, draws=2, processes=1, settings=SMALL, say=said.append)
-    assert [line.split(":")[0] for line in said[:2]] == ["draw 1 of 2", "draw 2 of 2"]
+    assert [line.split(":")[0] for line in said[1:3]] == ["draw 1 of 2", "draw 2 of 2"]
     return found
 
 
@@ -111,8 +111,8 @@ def method(*errors: float) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("ours", "theirs", "verdict"),
     [
-        ((0.05, 0.06, 0.04), (0.15, 0.165, 0.14), "is better than a rival by 10.2 points"),
-        ((0.15, 0.165, 0.14), (0.05, 0.06, 0.04), "is worse than a rival by 10.2 points"),
+        ((0.05, 0.06, 0.04), (0.15, 0.165, 0.14), "is better than a rival: by 10.2 points"),
+        ((0.15, 0.165, 0.14), (0.05, 0.06, 0.04), "is worse than a rival: by 10.2 points"),
         ((0.05, 0.06, 0.04), (0.04, 0.09, 0.03), "too close to tell apart"),
         ((0.05, 0.06, 0.04), (0.05, 0.06, 0.04), "too close to tell apart"),
         ((0.05,), (0.15,), "one draw says nothing"),

@@ -51,7 +51,7 @@ class Commands(click.Group):
                 raise click.ClickException(_line(error)) from error
 
 
-EXPECTED = ("ValueError", "OSError", "Diverged", "NotFittedError", "MemoryError")
+EXPECTED = ("Diverged", "MemoryError")  # by name: their module would import torch
 
 
 def _line(error: Exception) -> str:
@@ -217,16 +217,17 @@ def cli(traceback: bool) -> None:
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything random.")
 @option("--processes", type=click.IntRange(1), default="one per CPU, at most 4",
-              help="Draws learned side by side, in a process each; the figures do not depend on it.")  # fmt: skip
+              help="Processes that learn side by side; the figures do not depend on it.")  # fmt: skip
 @quiet_option
 def demo(out: Path, draws: int, labels: int, seed: int, processes: int | None, quiet: bool) -> None:
     """Learn handwritten digits from few labels, beside shallow rivals, and write a report.
 
     Of scikit-learn's digits 1297 are to learn from, but only 100 of them keep their label. A deep belief net learns
-    from all 1297, its rivals from the 100; 500 other digits are the test. It takes less than a minute.
+    from all 1297, most of its rivals from the 100; 500 other digits are the test. It takes less than a minute on two
+    CPUs. In --out are then report.html, the figures (demo.json), dreams.png, and the net (model/).
     """
     say: Callable[[str], None] = (lambda _: None) if quiet else click.echo
-    say(f"Handwritten digits, {labels} labels: a deep belief net learns from all rows, labelled or not, its rivals from the "
+    say(f"Handwritten digits, {labels} labels: a deep belief net learns from all rows, labelled or not, most rivals from the "
         "labelled ones.\nLoading PyTorch and scikit-learn ...")  # fmt: skip
     from layerwise.demo import run
 
@@ -332,7 +333,7 @@ def train(
         raise click.UsageError(
             "Say what to learn from: layerwise train DATA. (To go on with a run: --resume --out RUN.)"
         )
-    folder = out or Path("runs") / f"{Path(str(source)).stem}-{options['model'] or 'dbn'}"
+    folder = out or Path("runs") / f"{Path(str(source)).absolute().stem}-{options['model'] or 'dbn'}"
     ctx.meta["layerwise.run"] = folder
     if not quiet:
         click.echo("Loading PyTorch ...")
@@ -502,7 +503,7 @@ def explain(folder: Path, source: str | None, out: Path | None) -> None:
     from layerwise import tasks
 
     learned = tasks.Learned.load(folder)
-    page = learned.explain(learned.rows(source), out or folder / "report")
+    page = learned.explain(source, out or folder / "report")
     click.echo(f"The report is {page}\nOpen it in a browser; it needs nothing else.")
 
 

@@ -181,6 +181,9 @@ def prepare(plan: Plan) -> tuple[Any, Dataset]:
     if not training.labelled or training.y is None:
         raise ValueError(f"{training.name} has no labels, which {plan.model} needs. Name their column (--label), sort the "
                          "files into one folder per class, or learn without labels (--model autoencoder).")  # fmt: skip
+    if len(present(training)) < 2:
+        raise ValueError(f"{training.name} has labels of one class only, {present(training).pop()!r}. A classifier tells two "
+                         "apart, or more: label rows of another class, too, or use --model autoencoder.")  # fmt: skip
     absent = sorted(present(plan.load("test")) - present(training))
     if absent:
         raise ValueError(f"{training.name}: the test part has the class {absent[0]!r}, but no training row has it. "
@@ -360,12 +363,13 @@ class Learned:
                              f"not know. {suggest(unknown[0], self.classes)}")  # fmt: skip
         return np.array([*(known.get(name, -1) for name in data.classes), -1])[data.y]
 
-    def explain(self, data: Dataset, out: Path) -> Path:
-        """Writes the report of the model, looking at `data`; returns the page."""
+    def explain(self, source: str | None, out: Path) -> Path:
+        """Writes the report of the model, looking at `rows(source)`; returns the page."""
         from layerwise.explanation import explain
 
-        training = prepare(Plan.read(self.folder))[1] if (self.folder / PLAN).exists() else None
-        return explain(self.model, data, out, training=training)
+        mine = source is None and (self.folder / PLAN).exists()
+        training = prepare(Plan.read(self.folder))[1] if mine else None
+        return explain(self.model, self.rows(source), out, training=training)
 
 
 def recoloured(data: Dataset) -> Dataset:
