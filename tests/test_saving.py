@@ -86,7 +86,11 @@ def test_nothing_is_overwritten_by_accident(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="overwrite=True"):
         model.save(tmp_path / "model")
     (tmp_path / "model" / "notes.txt").write_text("mine")
+    (tmp_path / "model" / "log.jsonl").write_text("of another model")
     model.save(tmp_path / "model", overwrite=True)
+    assert "of another model" not in (tmp_path / "model" / "log.jsonl").read_text()
+    modes = {each.stat().st_mode for each in (tmp_path / "model").iterdir()}
+    assert len(modes) == 1, "the weights can be read by whoever can read the description"
     assert (tmp_path / "model" / "notes.txt").read_text() == "mine"
     with pytest.raises(FileExistsError, match="is a file"):
         model.save(tmp_path / "model" / "notes.txt")

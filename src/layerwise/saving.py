@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
 
 from layerwise.autoencoder import Autoencoder
 from layerwise.dbn import DBN
@@ -74,11 +75,11 @@ def save(estimator: Estimator, path: str | Path, *, overwrite: bool = False) -> 
         for key, value in module.state_dict().items()
     }
     with tempfile.TemporaryDirectory(dir=path) as part:
-        save_file(tensors, Path(part) / "model.safetensors")
+        (Path(part) / "model.safetensors").write_bytes(serialise(tensors))  # save_file would hide it from the group
         (Path(part) / "model.json").write_text(json.dumps(_describe(estimator), indent=1))
         for name in ("model.safetensors", "model.json"):
             os.replace(Path(part) / name, path / name)
-    if not (path / "log.jsonl").exists():
+    if not (path / "checkpoints").exists():  # else a Run keeps the log
         lines = [
             json.dumps({"stage": history.name, **entry}) for history in estimator.histories_ for entry in history.epochs
         ]
