@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from layerwise.compute import choose_device, choose_threads, session
+from layerwise.compute import choose_device, choose_precision, choose_threads, session
 
 
 def test_a_session_is_reproducible_and_leaves_no_trace() -> None:
@@ -35,3 +35,16 @@ def test_devices() -> None:
     assert choose_device(None, 0) == torch.device("cpu")
     with pytest.raises(ValueError, match="no device 'warp'"):
         choose_device("warp", 0)
+
+
+@pytest.mark.parametrize("has", [{"avx512_bf16": True}, {"amx_bf16": True}, {"avx512_bf16": False}, {}])
+def test_short_numbers_are_for_large_work_on_processors_that_have_them(
+    has: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has, raising=False)
+    cpu = torch.device("cpu")
+    assert choose_precision("auto", cpu, 1e9) == ("bfloat16" if any(has.values()) else "float32")
+    assert choose_precision("auto", cpu, 1e4) == "float32"
+    assert choose_precision("bfloat16", cpu, 1) == "bfloat16" and choose_precision("float32", cpu, 1e9) == "float32"
+    with pytest.raises(ValueError, match=r"auto, float32 or bfloat16; got 'float16'"):
+        choose_precision("float16", cpu, 1)

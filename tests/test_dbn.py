@@ -116,15 +116,16 @@ def test_a_dream_of_a_class_is_a_dream_given_that_class(widths: tuple[int, ...],
 
 
 class Spy:
-    """Remembers what a method of a layer was called with."""
+    """Remembers what a method of a layer was called with, and what it answered."""
 
     def __init__(self, layer: nn.Module, name: str) -> None:
-        self.seen, self.method = [], getattr(layer, name)
+        self.seen, self.answers, self.method = [], [], getattr(layer, name)
         setattr(layer, name, self)
 
-    def __call__(self, states: Tensor) -> Tensor:
+    def __call__(self, states: Tensor, *more: object, **named: object) -> Tensor:
         self.seen.append(states.clone())
-        return self.method(states)
+        self.answers.append(self.method(states, *more, **named))
+        return self.answers[-1]
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
@@ -253,7 +254,7 @@ def test_wake_sleep_is_the_gradient_of_what_it_says(make: object, labels: tuple[
         x = 10 + 3 * x + torch.randn(6, 4)
         dbn.layers[0].prepare([x])
     learner = WakeSleep(dbn, [2], total=10)
-    wakes, sleeps, top_up = [], [], Spy(dbn.top, "up")
+    wakes, sleeps, contrast, chain = [], [], Spy(dbn.top, "contrast"), Spy(dbn.top, "_chain")
     up, sleep = dbn.sample_up, learner._sleep
     dbn.sample_up = lambda x: wakes.append(up(x)) or wakes[-1]
     learner._sleep = lambda states: sleeps.append(sleep(states)) or sleeps[-1]
@@ -263,7 +264,7 @@ def test_wake_sleep_is_the_gradient_of_what_it_says(make: object, labels: tuple[
     found = {name: parameter.grad.clone() for name, parameter in dbn.named_parameters()}
     dbn.zero_grad()
 
-    (wake,), (dreamed,), v, fantasy = wakes, sleeps, top_up.seen[0], top_up.seen[-1]
+    (wake,), (dreamed,), (v,), ((_, fantasy),) = wakes, sleeps, contrast.seen, contrast.answers
     total = dbn.top.free_energy(v).mean() - dbn.top.free_energy(fantasy).mean()
     for layer, lower, upper in zip(dbn.below_top, wake, wake[1:]):
         total = total + surprise_of(layer.below, layer.standardised(lower), layer.down(upper))
@@ -282,8 +283,9 @@ def test_wake_sleep_is_the_gradient_of_what_it_says(make: object, labels: tuple[
         assert v[:, width:].sum(1).eq(1).all()
     if dbn.top.above == Bernoulli():  # a fantasy of draws, not of means
         assert set(dreamed[-1].unique().tolist()) <= {0.0, 1.0}
+    assert torch.equal(chain.seen[0], v if chains is None else chains)
     if chains is not None:
-        assert torch.equal(top_up.seen[1], chains) and torch.equal(dbn.top.particles, fantasy)
+        assert torch.equal(dbn.top.particles, fantasy)
     if len(dbn) > 1:
         bottom = dbn.layers[0]
         gap = bottom.below.mean(bottom.down(wake[1])) - bottom.standardised(x)

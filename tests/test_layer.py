@@ -1,5 +1,6 @@
 """One contract for every layer: a new one adds its name to LAYERS."""
 
+import copy
 import json
 
 import pytest
@@ -59,6 +60,24 @@ def test_learn_leaves_a_finite_gradient_for_every_parameter(case: Case) -> None:
         assert parameter.grad is not None, name
         assert parameter.grad.shape == parameter.shape and parameter.grad.dtype == torch.float32
         assert parameter.grad.isfinite().all() and parameter.grad.any(), name
+
+
+@every_layer
+def test_in_bfloat16_the_gradient_is_nearly_the_same(case: Case) -> None:
+    layer = case.make()
+    randomise(layer, scale=0.1)
+    x, y = some_rows(layer), torch.randint(2, (32,))
+    state, found = copy.deepcopy(layer.state_dict()), {}
+    for short in (False, True):
+        layer.load_state_dict(state)
+        layer.zero_grad()
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=short):
+            layer.learn(x, y)
+        assert all(parameter.dtype == parameter.grad.dtype == torch.float32 for parameter in layer.parameters())
+        found[short] = torch.cat([parameter.grad.flatten() for parameter in layer.parameters()])
+    assert not torch.equal(found[True], found[False])
+    assert (found[True] - found[False]).norm() < 0.05 * found[False].norm()
 
 
 @every_layer

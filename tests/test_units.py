@@ -8,7 +8,7 @@ import torch
 from enumeration import DISCRETE, own_energy, states
 from torch import Tensor
 
-from layerwise.units import KINDS, Bernoulli, Gaussian, Joint, Rectified, Softmax, Units, as_units
+from layerwise.units import KINDS, Bernoulli, Gaussian, Joint, Rectified, Softmax, Units, as_units, coins
 
 MIXED = Joint(((2, Bernoulli()), (1, Gaussian()), (3, Softmax())))
 UNITS = [Bernoulli(), Gaussian(), Rectified(), Softmax(), Softmax(3), MIXED]
@@ -39,6 +39,28 @@ def test_log_partition_sums_over_all_states(kind: Units) -> None:
     a, every = activations(), states(kind, WIDTH)
     own = torch.tensor([own_energy(kind, s, torch.zeros(WIDTH)) for s in every])
     torch.testing.assert_close(kind.log_partition(a), (a @ every.T - own).logsumexp(1))
+
+
+@pytest.mark.parametrize("kind", UNITS, ids=repr)
+@pytest.mark.parametrize("size", [1, 9, 11, 40])  # on both sides of what fits a product of several units
+def test_shifted_log_partitions_differ_by_a_constant_per_row(kind: Units, size: float) -> None:
+    a, shifts = 10 * activations(), size * (2 * torch.rand(4, WIDTH, dtype=torch.float64) - 1)
+    shifts[0, 0] = size
+    found = kind.log_partitions(a, shifts)
+    expected = torch.stack([kind.log_partition(a + shift) for shift in shifts], 1)
+    torch.testing.assert_close(found - found[:, :1], expected - expected[:, :1])
+    if isinstance(kind, Bernoulli):  # its products of several units stay in the range of float32 too
+        short = kind.log_partitions(a.float(), shifts.float()).double()
+        torch.testing.assert_close(short - short[:, :1], expected - expected[:, :1], atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_coins_fall_as_often_as_they_should(dtype: torch.dtype) -> None:
+    p = torch.tensor([0.0, 0.001, 0.3, 0.5, 0.999, 1.0], dtype=dtype)
+    drawn = coins(p.expand(DRAWS, -1))
+    assert drawn.dtype == dtype and set(drawn.unique().tolist()) == {0.0, 1.0}
+    assert ((drawn.mean(0) - p).abs() <= 5 * (p * (1 - p) / DRAWS).sqrt()).all()  # 0 and 1 to the letter
+    assert (torch.corrcoef(drawn[:, 1:5].T).triu(1).abs() < 5 / DRAWS**0.5).all()
 
 
 def test_log_partition_of_gaussian_units_is_their_integral() -> None:

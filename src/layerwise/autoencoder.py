@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from layerwise.layer import Layer, feedforward_half
+from layerwise.layer import Layer, affine, affine_down, feedforward_half
 from layerwise.units import Bernoulli, Joint, Softmax, Units, as_units
 
 NOISES = ("masking", "gaussian", "salt-and-pepper")
@@ -101,11 +101,11 @@ class Autoencoder(Layer):
 
     def up(self, v: Tensor) -> Tensor:
         """Activation of the hidden units, shape (n, hidden), given visible states, shape (n, visible)."""
-        return torch.addmm(self.hidden_bias, v, self.weight)
+        return affine(self.hidden_bias, v, self.weight)
 
     def down(self, h: Tensor) -> Tensor:
         """Activation of the visible units, shape (n, visible), given hidden states, shape (n, hidden)."""
-        return torch.addmm(self.visible_bias, h, self.generative.T)
+        return affine_down(self.visible_bias, h, self.generative)
 
     def encode(self, x: Tensor) -> Tensor:
         return self.above.mean(self.up(self.standardised(x)))

@@ -45,6 +45,30 @@ def choose_threads(threads: int | None, work: float) -> int:
     return 1 if work < SMALL else int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads()))
 
 
+def choose_precision(precision: str, device: torch.device, work: float) -> str:
+    """ "float32" or "bfloat16" as given; for "auto" bfloat16 where the device multiplies in it and the work is not small.
+
+    Raises:
+        ValueError: If it is none of the three.
+
+    Example:
+        >>> choose_precision("auto", torch.device("cpu"), 1e3)
+        'float32'
+    """
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise ValueError(f"precision is auto, float32 or bfloat16; got {precision!r}.")
+    if precision != "auto":
+        return precision
+    return "bfloat16" if work >= SMALL and _multiplies_bfloat16(device) else "float32"
+
+
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    has = getattr(torch.cpu, "get_capabilities", dict)()  # newer than the oldest torch we take
+    return device.type == "cpu" and any(has.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
 @contextlib.contextmanager
 def session(seed: int, threads: int) -> Iterator[None]:
     """Seeds torch and sets its threads, and leaves both as they were.

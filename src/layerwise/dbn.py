@@ -11,7 +11,7 @@ from torch import Tensor
 
 from layerwise.autoencoder import Autoencoder
 from layerwise.batches import Batches
-from layerwise.layer import Layer
+from layerwise.layer import Layer, leave, leave_product
 from layerwise.rbm import RBM, LabelledRBM
 from layerwise.run import SILENT, Run
 from layerwise.stack import Stack
@@ -261,8 +261,8 @@ class WakeSleep(torch.nn.Module):
             assert isinstance(layer, Autoencoder) and layer.down_weight is not None
             lower, upper = layer.standardised(wake[number]), wake[number + 1]
             miss = layer.below.mean(layer.down(upper)) - lower
-            layer.down_weight.grad = miss.T @ upper / len(miss)
-            layer.visible_bias.grad = miss.mean(0)
+            leave_product(layer.down_weight, miss, upper / len(miss))
+            leave(layer.visible_bias, miss.mean(0))
             if number == 0:
                 error = miss.square().sum() / len(miss)
         return error
@@ -288,5 +288,5 @@ class WakeSleep(torch.nn.Module):
             assert isinstance(layer, Autoencoder)
             lower, upper = layer.standardised(sleep[number]), sleep[number + 1]
             miss = layer.above.mean(layer.up(lower)) - upper
-            layer.weight.grad = lower.T @ miss / len(miss)
-            layer.hidden_bias.grad = miss.mean(0)
+            leave_product(layer.weight, lower, miss / len(miss))
+            leave(layer.hidden_bias, miss.mean(0))

@@ -143,6 +143,31 @@ def checked(rows: Iterable[Tensor], units: Units) -> Iterator[Tensor]:
         yield batch
 
 
+def affine(bias: Tensor, v: Tensor, weight: Tensor) -> Tensor:
+    """v W + bias, shape (n, hidden): in the weight's own type, also where autocast multiplies in a shorter one."""
+    return torch.addmm(bias, v, weight).to(weight.dtype)
+
+
+def affine_down(bias: Tensor, h: Tensor, weight: Tensor) -> Tensor:
+    """h W^T + bias, shape (n, visible), likewise; as `linear`, because autocast would round a transposed W anew each time."""
+    return nn.functional.linear(h, weight, bias).to(weight.dtype)
+
+
+def leave(parameter: nn.Parameter, gradient: Tensor) -> None:
+    """Puts `gradient` into `.grad`, into the memory that lies there already: new memory costs more than its numbers."""
+    if parameter.grad is None:
+        parameter.grad = torch.empty_like(parameter)
+    parameter.grad.copy_(gradient)
+
+
+def leave_product(parameter: nn.Parameter, lower: Tensor, upper: Tensor) -> None:
+    """Puts lower^T upper, from states (n, visible) and (n, hidden), into the `.grad` of a weight (visible, hidden)."""
+    if parameter.grad is None or torch.is_autocast_enabled(parameter.device.type):
+        leave(parameter, lower.T @ upper)
+    else:
+        torch.mm(lower.T, upper, out=parameter.grad)
+
+
 def feedforward_half(layer: Layer, weight: Tensor, bias: Tensor) -> nn.Sequential:
     """Standardising, a linear map with `weight` (visible, hidden) and `bias` (hidden,), and the units' activation."""
     linear = nn.Linear(layer.visible, layer.hidden, device=weight.device, dtype=weight.dtype)

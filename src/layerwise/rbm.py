@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from layerwise.layer import Layer, Standardise, checked, feedforward_half
+from layerwise.layer import Layer, Standardise, affine, affine_down, checked, feedforward_half, leave, leave_product
 from layerwise.units import Bernoulli, Gaussian, Joint, Softmax, Units, as_units
 
 
@@ -76,11 +76,11 @@ class RBM(Layer):
 
     def up(self, v: Tensor) -> Tensor:
         """Activation of the hidden units, shape (n, hidden), given visible states, shape (n, visible)."""
-        return torch.addmm(self.hidden_bias, v, self.weight)
+        return affine(self.hidden_bias, v, self.weight)
 
     def down(self, h: Tensor) -> Tensor:
         """Activation of the visible units, shape (n, visible), given hidden states, shape (n, hidden)."""
-        return torch.addmm(self.visible_bias, h, self.weight.T)
+        return affine_down(self.visible_bias, h, self.weight)
 
     def encode(self, x: Tensor) -> Tensor:
         return self.above.mean(self.up(self.standardised(x)))
@@ -112,7 +112,7 @@ class RBM(Layer):
             self._add_sparsity_gradient(v, h)
         if self.particles is not None:  # fantasies of PCD are no reconstructions
             v_model = self.below.mean(self.down(h))
-        return (v - v_model).square().sum() / len(v)
+        return nn.functional.mse_loss(v_model, v, reduction="sum") / len(v)
 
     @torch.no_grad()
     def contrast(self, v: Tensor, steps: int, *, draw: bool) -> tuple[Tensor, Tensor]:
@@ -121,45 +121,51 @@ class RBM(Layer):
         Returns:
             E[h|v], shape (n, hidden), and the fantasy: see `fantasy`.
         """
-        h = self.above.mean(self.up(v))
-        v_model = self.fantasy(v, h, steps=steps, draw=draw)
-        h_model = self.above.mean(self.up(v_model))
-        # dF/dW = -v^T E[h|v], averaged over fantasies and data
-        self.weight.grad = torch.addmm(v_model.T @ h_model, v.T, h, beta=1 / len(v_model), alpha=-1 / len(v))
-        self.visible_bias.grad = v_model.mean(0) - v.mean(0)
-        self.hidden_bias.grad = h_model.mean(0) - h.mean(0)
+        a = self.up(v)
+        h = self.above.mean(a)
+        v_model, a_model = self._fantasy(v, a, steps, draw)
+        # dF/dW = -v^T E[h|v], averaged over fantasies and data: one product over both, and one rounding
+        lower = torch.cat([v_model, v])
+        upper = torch.cat([self.above.mean(a_model) / len(v_model), h / -len(v)])
+        leave_product(self.weight, lower, upper)
+        leave(self.visible_bias, v_model.mean(0) - v.mean(0))
+        leave(self.hidden_bias, upper.sum(0))
         return h, v_model
 
-    @torch.no_grad()
-    def fantasy(
-        self, v: Tensor, h: Tensor | None = None, *, steps: int | None = None, draw: bool | None = None
-    ) -> Tensor:
+    def fantasy(self, v: Tensor, *, steps: int | None = None, draw: bool | None = None) -> Tensor:
         """Visible states that the model believes in, by `steps` of Gibbs sampling.
 
         They start from data v, shape (n, visible), or, with PCD, from the persistent chains, shape (chains, visible).
-        `h` is E[h|v], where it is known already.
         """
         steps = self.steps if steps is None else steps
-        if self.particles is not None:
-            self.particles.copy_(self.gibbs(self.particles, steps, draw=draw))
-            return self.particles
-        return self.gibbs(v, steps, h, draw=draw)
+        return self._fantasy(v, self.up(v), steps, self.sample_visible if draw is None else draw)[0]
 
     @torch.no_grad()
-    def gibbs(self, v: Tensor, steps: int = 1, h: Tensor | None = None, *, draw: bool | None = None) -> Tensor:
+    def gibbs(self, v: Tensor, steps: int = 1, *, draw: bool | None = None) -> Tensor:
         """`steps` of block Gibbs sampling from visible states, shape (n, visible).
 
-        The visible states are drawn, or taken as means without `draw` (None: as `sample_visible` says); `h` is E[h|v]
-        of the first step, where it is known already.
+        The visible states are drawn, or taken as means without `draw` (None: as `sample_visible` says).
         """
-        visible = self.below.sample if (self.sample_visible if draw is None else draw) else self.below.mean
-        for step in range(steps):
-            if step == 0 and h is not None and isinstance(self.above, Bernoulli):
-                sample = torch.rand_like(h).lt_(h)  # saves one product: the means are known
-            else:
-                sample = self.above.sample(self.up(v))
-            v = visible(self.down(sample))
-        return v
+        return self._chain(v, self.up(v), steps, self.sample_visible if draw is None else draw)[0]
+
+    @torch.no_grad()
+    def _fantasy(self, v: Tensor, a: Tensor, steps: int, draw: bool) -> tuple[Tensor, Tensor]:
+        if self.particles is None:
+            return self._chain(v, a, steps, draw)
+        v, a = self._chain(self.particles, self.up(self.particles), steps, draw)
+        self.particles.copy_(v)
+        return v, a
+
+    def _chain(self, v: Tensor, a: Tensor, steps: int, draw: bool) -> tuple[Tensor, Tensor]:
+        """Where a Gibbs chain from visible states v with activation a = up(v) stands after `steps`: again (v, up(v))."""
+        visible = self.below.sample if draw else self.below.mean
+        for _ in range(steps):
+            v, a = self._settled(visible(self.down(self.above.sample(a))))
+        return v, a
+
+    def _settled(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """New visible states as the chain keeps them, and their activation of the hidden units."""
+        return v, self.up(v)
 
     def _add_sparsity_gradient(self, v: Tensor, h: Tensor) -> None:
         assert self.sparsity is not None and self.activity is not None
@@ -281,32 +287,39 @@ class LabelledRBM(RBM):
             y[missing] = torch.multinomial(self._class_log_probs(v[missing]).exp(), 1).squeeze(1)
         return nn.functional.one_hot(y, self.classes).to(v.dtype)
 
-    @torch.no_grad()
-    def gibbs(self, v: Tensor, steps: int = 1, h: Tensor | None = None, *, draw: bool | None = None) -> Tensor:
+    def _settled(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """As for any RBM, but the class is drawn last, from the exact p(class | features) instead of p(class | hidden).
 
         The hidden units were drawn with the class in view, so a chain that asks them keeps its class for long, and
         contrastive divergence stops telling classes apart. The joint distribution is the same: both are Gibbs steps.
         """
-        features = super().gibbs(v, steps, h, draw=draw)[:, : self.features]
-        return torch.cat([features, self.class_states(features, None)], 1)
+        features = v[:, : self.features]
+        shared = self._shared(features)
+        y = torch.multinomial(self._given(shared).exp(), 1).squeeze(1)
+        classes = nn.functional.one_hot(y, self.classes).to(v.dtype)
+        return torch.cat([features, classes], 1), shared + self.weight[self.features :][y]
 
     def class_log_probs(self, x: Tensor) -> Tensor:
         """Exact log p(class | features), shape (n, classes), by free energy: the classifier of Hinton et al. (2006)."""
         return self._class_log_probs(self.standardised(x))
 
     def _class_log_probs(self, v: Tensor) -> Tensor:
-        shared = torch.addmm(self.hidden_bias, v, self.weight[: self.features])
-        # one class at a time: n x hidden at once, never n x classes x hidden
-        scores = [self.above.log_partition(shared + row) for row in self.weight[self.features :]]
-        return (torch.stack(scores, 1) + self.visible_bias[self.features :]).log_softmax(1)
+        return self._given(self._shared(v))
+
+    def _shared(self, v: Tensor) -> Tensor:
+        """What features v, as states, give to the activation of the hidden units, shape (n, hidden)."""
+        return self.up(nn.functional.pad(v, (0, self.classes)))
+
+    def _given(self, shared: Tensor) -> Tensor:
+        """log p(class | features), shape (n, classes), from what the features give to the hidden units."""
+        scores = self.above.log_partitions(shared, self.weight[self.features :])
+        return (scores + self.visible_bias[self.features :]).log_softmax(1)
 
     def encode(self, x: Tensor) -> Tensor:
-        a = torch.addmm(self.hidden_bias, self.standardised(x), self.weight[: self.features])
-        return self.above.mean(a)
+        return self.above.mean(self._shared(self.standardised(x)))
 
     def decode(self, h: Tensor) -> Tensor:
-        a = torch.addmm(self.visible_bias[: self.features], h, self.weight[: self.features].T)
+        a = affine_down(self.visible_bias[: self.features], h, self.weight[: self.features])
         return self.own_units(self.features_below.mean(a))
 
     def prepare(self, rows: Iterable[Tensor]) -> None:

@@ -22,6 +22,11 @@ from layerwise.run import SILENT, Run
 Learn = Callable[[Tensor, Tensor | None], Tensor]
 T = TypeVar("T")
 LIMIT = 1e4  # no weight of a net that works on standardised data comes near it
+KNOWN = {
+    "optimizer": ("sgd", "adam"),
+    "schedule": ("constant", "linear", "cosine"),
+    "precision": ("float32", "bfloat16"),
+}
 GUARD_EVERY = 50  # steps between looks at the figure: each look waits for the device
 
 
@@ -46,6 +51,9 @@ class Training:
         max_norm: Largest length of a unit's incoming weights in the `nn.Linear` parts (Srivastava et al., 2014, 5.1);
             None leaves it out.
         patience: Epochs without a better figure on held-out data before learning stops; None never stops early.
+        precision: "float32" learns in the module's own precision; "bfloat16" rounds what goes into matrix products to 8
+            bits, sums them up in float32 and keeps the weights in float32: about twice as fast where the processor has
+            bfloat16 products (`compute.choose_precision` knows).
 
     Example:
         >>> Training(epochs=4, schedule="linear").factor(2, 4)
@@ -62,13 +70,14 @@ class Training:
     average: float = 0.0
     max_norm: float | None = None
     patience: int | None = None
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         if self.epochs < 0 or self.rate < 0:
             raise ValueError(f"epochs and rate are at least 0, got epochs={self.epochs}, rate={self.rate}.")
         if not 0 <= self.hold < 1:
             raise ValueError(f"hold is a fraction of the steps in [0, 1), got {self.hold}.")
-        for name, known in (("optimizer", ("sgd", "adam")), ("schedule", ("constant", "linear", "cosine"))):
+        for name, known in KNOWN.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}; got {getattr(self, name)!r}.")
 
@@ -213,7 +222,8 @@ class _Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(self._steps_done())
         self.optimizer.zero_grad(set_to_none=False)
-        figure = self.learn(x, y)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=how.precision == "bfloat16"):
+            figure = self.learn(x, y)
         self.total = self.total.to(figure.device) + figure  # summed where it was made: no waiting for the device
         share_gradients(self.module, len(x))
         self.optimizer.step()

@@ -21,6 +21,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def coins(p: Tensor) -> Tensor:
+    """1 with probability p, else 0: the shape and type of p, whose values in [0, 1] count to the nearest 2^-16.
+
+    Sixteen random bits per coin take a tenth of the time of `torch.bernoulli`, which costs as much as a matrix product.
+
+    Example:
+        >>> coins(torch.tensor([0.0, 1.0]))
+        tensor([0., 1.])
+    """
+    bits = torch.empty(-(-p.numel() // 4), dtype=torch.int64, device=p.device).random_(-(2**63), None)
+    uniform = bits.view(torch.int16)[: p.numel()].view(p.shape).to(p.dtype)  # whole numbers in [-2^15, 2^15)
+    return uniform.lt_(p.mul(2**16).sub_(2**15 + 0.5))
+
+
 class Units(abc.ABC):
     """A kind of unit. Activations and states have shape (..., units); sums run over the last axis."""
 
@@ -42,6 +56,11 @@ class Units(abc.ABC):
     @abc.abstractmethod
     def log_partition(self, activation: Tensor) -> Tensor:
         """Log of the sum over all states of exp(state * activation - own energy), in nats, shape (...,)."""
+
+    def log_partitions(self, activation: Tensor, shifts: Tensor) -> Tensor:
+        """`log_partition` of activation + shift for each shift, (shifts, units): shape (n, shifts), up to a constant per row."""
+        # one shift at a time: n x units at once, never n x shifts x units
+        return torch.stack([self.log_partition(activation + shift) for shift in shifts], 1)
 
     @abc.abstractmethod
     def surprise(self, target: Tensor, activation: Tensor) -> Tensor:
@@ -98,14 +117,25 @@ class Bernoulli(Units):
         return torch.sigmoid(activation)
 
     def sample(self, activation: Tensor) -> Tensor:
-        p = torch.sigmoid(activation)
-        return torch.rand_like(p).lt_(p)  # a third of the time of torch.bernoulli
+        return coins(torch.sigmoid(activation))
 
     def energy(self, states: Tensor, bias: Tensor) -> Tensor:
         return -(states @ bias)
 
     def log_partition(self, activation: Tensor) -> Tensor:
         return F.softplus(activation).sum(-1)
+
+    def log_partitions(self, activation: Tensor, shifts: Tensor) -> Tensor:
+        # log(1 + e^(a + s)) = max(a, 0) + log(e^-max(a, 0) + e^min(a, 0) e^s). The first term is the row's constant; the
+        # second are factors between min(1, e^s) and 1 + e^s, of which eight are multiplied before each logarithm.
+        together, units = 8, activation.shape[-1]
+        if shifts.abs().max() > 80 / together:  # their product would leave the range of float32
+            return super().log_partitions(activation, shifts)
+        padded = F.pad(activation, (0, -units % together), value=-math.inf)  # units that are never on: factors of 1
+        grow = F.pad(shifts, (0, -units % together)).exp_()
+        on, off = padded.clamp(max=0).exp_(), padded.clamp(min=0).neg_().exp_()
+        sums = [torch.addcmul(off, on, each).unflatten(-1, (together, -1)).prod(-2).log_().sum(-1) for each in grow]
+        return torch.stack(sums, 1)
 
     def surprise(self, target: Tensor, activation: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(activation, target, reduction="none").sum(-1)

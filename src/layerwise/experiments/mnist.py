@@ -13,7 +13,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,15 +46,20 @@ class Rows:
     train: Batches
     other: Batches
     held_out: bool
+    precision: str = "float32"
 
     @classmethod
-    def read(cls, hold_out: int, seed: int) -> Rows:
+    def read(cls, hold_out: int, seed: int, precision: str = "float32") -> Rows:
         x, y = _part("train")
         if not hold_out:
-            return cls(Batches(x, y, seed=seed), Batches(*_part("test")), held_out=False)
+            return cls(Batches(x, y, seed=seed), Batches(*_part("test")), False, precision)
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(12345))  # the same rows for every seed
         kept, apart = order[hold_out:], order[:hold_out]
-        return cls(Batches(x[kept], y[kept], seed=seed), Batches(x[apart], y[apart]), held_out=True)
+        return cls(Batches(x[kept], y[kept], seed=seed), Batches(x[apart], y[apart]), True, precision)
+
+    def how(self, setting: Training, epochs: int = 0) -> Training:
+        """The setting in this experiment's precision, and with other epochs if they are not 0."""
+        return replace(setting, precision=self.precision, epochs=epochs or setting.epochs)
 
 
 def _part(part: Literal["train", "test"]) -> tuple[Tensor, Tensor]:
@@ -76,7 +81,7 @@ def error(log_probs: Callable[[Tensor], Tensor], rows: Batches) -> float:
 def grow(rows: Rows, run: Run) -> DBN:
     """784-500-500-2000 with ten labels at the top, greedily; the start of all the classifiers."""
     dbn = DBN.build(784, (500, 500, 2000), classes=10)
-    dbn.pretrain(rows.train, [LOWER, LOWER, TOP], run=run)
+    dbn.pretrain(rows.train, [rows.how(each) for each in (LOWER, LOWER, TOP)], run=run)
     return dbn
 
 
@@ -91,8 +96,7 @@ def generative(rows: Rows, run: Run, epochs: int) -> Measured:
     measured = {"greedy_error": error(dbn.class_log_probs, rows.other), "greedy_seconds": greedy_seconds}
     dbn.untie(len(dbn) - 1)
     validate = (lambda: error(dbn.class_log_probs, rows.other)) if rows.held_out else None
-    how = Training(**{**vars(UP_DOWN), "epochs": epochs or UP_DOWN.epochs})
-    history = dbn.up_down(rows.train, how, steps=(1, 3, 5), validate=validate, run=run)
+    history = dbn.up_down(rows.train, rows.how(UP_DOWN, epochs), steps=(1, 3, 5), validate=validate, run=run)
     seconds = sum(epoch["seconds"] for epoch in history.epochs)
     return measured | {"up_down_error": error(dbn.class_log_probs, rows.other), "up_down_seconds": seconds}
 
@@ -103,11 +107,10 @@ def tuned(rows: Rows, run: Run, epochs: int, *, pretrained: bool = True, dropout
     network = dbn.feedforward(10, **({"dropout": 0.3, "input_dropout": 0.12} if dropout else {}))
     if not pretrained:
         initialise(network)
-    how = Training(**{**vars(TUNING), "epochs": epochs or TUNING.epochs})
     validate = (lambda: _evaluated(network, rows)) if rows.held_out else None
-    learn = backprop(lambda x, y: F.cross_entropy(network(x), y))
+    learn = backprop(lambda x, y: F.cross_entropy(network(x).float(), y))
     name = f"tuning{' from random' if not pretrained else ''}{' plain' if not dropout else ''}"
-    history = train(network, learn, rows.train, how, name=name, validate=validate, run=run)
+    history = train(network, learn, rows.train, rows.how(TUNING, epochs), name=name, validate=validate, run=run)
     return {"error": _evaluated(network, rows), "tuning_seconds": sum(epoch["seconds"] for epoch in history.epochs)}
 
 
@@ -124,13 +127,13 @@ def autoencoder(rows: Rows, run: Run, epochs: int, *, pretrained: bool = True) -
     if pretrained:
         how = Training(epochs=10, rate=0.1, weight_decay=2e-4, schedule="linear")
         code = Training(epochs=10, rate=0.002, weight_decay=2e-4, schedule="linear")
-        stack.pretrain(rows.train, [how, how, how, code], run=run)
+        stack.pretrain(rows.train, [rows.how(each) for each in (how, how, how, code)], run=run)
     stack.untie()
     if not pretrained:
         for layer in stack.layers:
             nn.init.xavier_uniform_(layer.weight)  # type: ignore[arg-type]
             nn.init.xavier_uniform_(layer.down_weight)  # type: ignore[arg-type]
-    how = Training(epochs=epochs or 100, rate=1e-3, optimizer="adam", schedule="linear")
+    how = rows.how(Training(epochs=100, rate=1e-3, optimizer="adam", schedule="linear"), epochs)
     validate = (lambda: reconstruction_error(stack, rows.other)) if rows.held_out else None
     learn = backprop(lambda x, _: stack.reconstruction_loss(x))
     batches = Batches(rows.train.x, size=200, seed=rows.train.seed)
@@ -178,23 +181,29 @@ EXPERIMENTS: dict[str, tuple[str, Callable[[Rows, Run, int], Measured]]] = {
 )
 @click.option("--threads", default=1, show_default=True, help="CPU threads.")
 @click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="Of what goes into matrix products while learning; auto: bfloat16 where the processor multiplies in it.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path),
     default=Path("runs/mnist"),
     show_default=True,
     help="Folder for checkpoints and results.",
 )
-def main(name: str, seed: int, epochs: int, hold_out: int, threads: int, out: Path) -> None:
+def main(name: str, seed: int, epochs: int, hold_out: int, threads: int, precision: str, out: Path) -> None:
     """Run the experiment NAME once: python -m layerwise.experiments.mnist backprop --seed 0."""
     start, experiment = EXPERIMENTS[name]
-    folder = (
-        out / f"{start}-{seed}{f'-held-{hold_out}' if hold_out else ''}"
-    )  # experiments with the same start share it
+    precision = compute.choose_precision(precision, torch.device("cpu"), work=100 * 784 * 500)
+    held = f"-held-{hold_out}" if hold_out else ""
+    folder = out / f"{start}-{seed}{held}"  # experiments with the same start share it
     with compute.session(seed, threads):
-        measured = experiment(Rows.read(hold_out, seed), Run(folder, resume=True, progress=True), epochs)
-    report(
-        out, {"experiment": name, "seed": seed, "hold_out": hold_out, "epochs": epochs, "threads": threads, **measured}
-    )
+        measured = experiment(Rows.read(hold_out, seed, precision), Run(folder, resume=True, progress=True), epochs)
+    asked = {"hold_out": hold_out, "epochs": epochs, "threads": threads, "precision": precision}
+    report(out, {"experiment": name, "seed": seed, **asked, **measured})
 
 
 def report(out: Path, entry: dict[str, Any]) -> None:
