@@ -46,7 +46,7 @@ def choose_threads(threads: int | None, work: float) -> int:
 
 
 def choose_precision(precision: str, device: torch.device, work: float) -> str:
-    """ "float32" or "bfloat16" as given; for "auto" bfloat16 where the device multiplies in it and the work is not small.
+    """The given precision; for "auto" bfloat16 where the device multiplies in it and the work is not small, else float32.
 
     Raises:
         ValueError: If it is none of the three.
@@ -65,7 +65,7 @@ def choose_precision(precision: str, device: torch.device, work: float) -> str:
 def _multiplies_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    has = getattr(torch.cpu, "get_capabilities", dict)()  # newer than the oldest torch we take
+    has: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # newer than the oldest torch we take
     return device.type == "cpu" and any(has.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 

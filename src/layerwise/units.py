@@ -58,7 +58,7 @@ class Units(abc.ABC):
         """Log of the sum over all states of exp(state * activation - own energy), in nats, shape (...,)."""
 
     def log_partitions(self, activation: Tensor, shifts: Tensor) -> Tensor:
-        """`log_partition` of activation + shift for each shift, (shifts, units): shape (n, shifts), up to a constant per row."""
+        """`log_partition` of activation + shift for each of shifts, (k, units): shape (n, k), up to a constant per row."""
         # one shift at a time: n x units at once, never n x shifts x units
         return torch.stack([self.log_partition(activation + shift) for shift in shifts], 1)
 

@@ -21,6 +21,7 @@ from layerwise.health import Activity
 from layerwise.rbm import RBM
 from layerwise.run import SILENT, Run
 from layerwise.stack import Stack
+from layerwise.train import Training
 
 Array = Any  # numpy array or scipy sparse matrix, as scikit-learn takes them
 AUTO_EPOCHS, AUTO_UPDATES = 20, 1500
@@ -39,6 +40,7 @@ class Estimator(BaseEstimator, abc.ABC):
     batch_size: int
     device: str | None
     threads: int | None
+    precision: str
     random_state: Any
     verbose: int
 
@@ -83,6 +85,11 @@ class Estimator(BaseEstimator, abc.ABC):
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self._seed = seed
         return compute.session(seed, compute.choose_threads(self.threads, self._work()))
+
+    def _training(self, epochs: int, rate: float, **settings: Any) -> Training:
+        """How to learn, in the wanted precision; the rate falls linearly to 0 unless `settings` say otherwise."""
+        precision = compute.choose_precision(self.precision, self._place, self._work())
+        return Training(epochs=epochs, rate=rate, **{"schedule": "linear", "precision": precision} | settings)
 
     def _batches(self, X: Array, y: Any = None, size: int | None = None) -> Batches:
         return Batches(X, y, size=size or self.batch_size, seed=self._seed, device=self._place)

@@ -35,7 +35,7 @@ class DeepAutoencoder(TransformerMixin, ClassNamePrefixFeaturesOutMixin, Estimat
         rate: Adam's learning rate; it falls linearly to 0.
         loss: "squared" (error of the reconstruction in standardised units) or "nats" (of the visible units).
         weight_decay: L2 penalty of pre-training.
-        batch_size, device, threads, random_state, verbose: As for `DBNClassifier`.
+        batch_size, device, threads, precision, random_state, verbose: As for `DBNClassifier`.
 
     Example:
         >>> from sklearn.datasets import load_digits
@@ -60,6 +60,7 @@ class DeepAutoencoder(TransformerMixin, ClassNamePrefixFeaturesOutMixin, Estimat
         batch_size: int = 100,
         device: str | None = None,
         threads: int | None = None,
+        precision: str = "auto",
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -75,6 +76,7 @@ class DeepAutoencoder(TransformerMixin, ClassNamePrefixFeaturesOutMixin, Estimat
         self.batch_size = batch_size
         self.device = device
         self.threads = threads
+        self.precision = precision
         self.random_state = random_state
         self.verbose = verbose
 
@@ -90,7 +92,7 @@ class DeepAutoencoder(TransformerMixin, ClassNamePrefixFeaturesOutMixin, Estimat
             batches = self._batches(X)
             self.histories_ = self._grow(stack, batches, run)
             epochs = auto_epochs(self.epochs, batches.rows, batches.size)
-            how = Training(epochs=epochs, rate=self.rate, optimizer="adam", schedule="linear")
+            how = self._training(epochs, self.rate, optimizer="adam")
             learn = backprop(lambda x, _: stack.reconstruction_loss(x, squared=self.loss == "squared"))
             figure = "squared error" if self.loss == "squared" else "nats"
             self.histories_.append(train(stack, learn, batches, how, name="tuning", figure=figure, run=run))
@@ -126,9 +128,9 @@ class DeepAutoencoder(TransformerMixin, ClassNamePrefixFeaturesOutMixin, Estimat
 
     def _how(self, layer: nn.Module, epochs: int) -> Training:
         if isinstance(layer, Autoencoder):
-            return Training(epochs=epochs, rate=1e-3, optimizer="adam", schedule="linear")
+            return self._training(epochs, 1e-3, optimizer="adam")
         rate = rbm_rate(layer, self.pretrain_rate)
-        return Training(epochs=epochs, rate=rate, weight_decay=self.weight_decay, schedule="linear")
+        return self._training(epochs, rate, weight_decay=self.weight_decay)
 
     def transform(self, X: Array) -> np.ndarray:
         """Codes, shape (n, layers[-1])."""
@@ -177,7 +179,7 @@ class RBMTransformer(TransformerMixin, ClassNamePrefixFeaturesOutMixin, Estimato
         epochs: Passes over the data; "auto" is 20, or as many as make 1500 updates.
         rate: Learning rate, falling linearly to 0; "auto" is 0.05 for bernoulli on both sides, else 0.005.
         weight_decay: L2 penalty on the weights.
-        batch_size, device, threads, random_state, verbose: As for `DBNClassifier`.
+        batch_size, device, threads, precision, random_state, verbose: As for `DBNClassifier`.
 
     Example:
         >>> from sklearn.datasets import load_digits
@@ -200,6 +202,7 @@ class RBMTransformer(TransformerMixin, ClassNamePrefixFeaturesOutMixin, Estimato
         batch_size: int = 100,
         device: str | None = None,
         threads: int | None = None,
+        precision: str = "auto",
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -215,6 +218,7 @@ class RBMTransformer(TransformerMixin, ClassNamePrefixFeaturesOutMixin, Estimato
         self.batch_size = batch_size
         self.device = device
         self.threads = threads
+        self.precision = precision
         self.random_state = random_state
         self.verbose = verbose
 
@@ -250,7 +254,8 @@ class RBMTransformer(TransformerMixin, ClassNamePrefixFeaturesOutMixin, Estimato
                 self.stack_ = Stack(self._new_rbm()).to(self._place)
                 self.rbm_.prepare(x for x, _ in batches.in_order())
                 self.histories_ = []
-            how = Training(epochs=1, rate=rbm_rate(self.rbm_, self.rate), weight_decay=self.weight_decay)
+            rate = rbm_rate(self.rbm_, self.rate)
+            how = self._training(1, rate, weight_decay=self.weight_decay, schedule="constant")
             self.histories_.append(
                 train(self.rbm_, self.rbm_.learn, batches, how, name="layer 1", figure="squared error")
             )
@@ -264,7 +269,7 @@ class RBMTransformer(TransformerMixin, ClassNamePrefixFeaturesOutMixin, Estimato
 
     def _how(self, epochs: int) -> Training:
         rate = rbm_rate(self.stack_.layers[0], self.rate)
-        return Training(epochs=epochs, rate=rate, weight_decay=self.weight_decay, schedule="linear")
+        return self._training(epochs, rate, weight_decay=self.weight_decay)
 
     @property
     def rbm_(self) -> RBM:
