@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from layerwise.explanation import explain
     from layerwise.layer import Layer
     from layerwise.rbm import RBM, LabelledRBM
+    from layerwise.rows import LazyRows
     from layerwise.run import Run
     from layerwise.saving import load
     from layerwise.stack import Stack
@@ -30,6 +31,7 @@ _HOMES = {
     "explanation": ("explain",),
     "layer": ("Layer",),
     "rbm": ("RBM", "LabelledRBM"),
+    "rows": ("LazyRows",),
     "run": ("Run",),
     "saving": ("load",),
     "stack": ("Stack",),
@@ -50,6 +52,7 @@ __all__ = [
     "Gaussian",
     "LabelledRBM",
     "Layer",
+    "LazyRows",
     "RBMTransformer",
     "Rectified",
     "Run",

@@ -16,10 +16,10 @@ Through = Callable[[Tensor], Tensor]
 class Batches:
     """Rows x, shape (n, ...), with labels y, shape (n,) or None, served `size` at a time.
 
-    x may be a tensor, an array, a memory map or a scipy sparse matrix, of floats or of whole numbers, served as `dtype`;
-    only the rows of one batch are ever copied. `scale` multiplies them (pixels: 1 / 255), `through` sends them through
-    a frozen function, such as the layers below. Because the order of epoch k is a function of (seed, k), a run can be
-    taken up in the middle of an epoch. Under `torchrun` each process takes its share of every batch.
+    x may be a tensor, an array, a memory map, `LazyRows` or a scipy sparse matrix, of floats or of whole numbers, served
+    as `dtype`; only the rows of one batch are ever copied. `scale` multiplies them (pixels: 1 / 255), `through` sends
+    them through a frozen function, such as the layers below. Because the order of epoch k is a function of (seed, k), a
+    run can be taken up in the middle of an epoch. Under `torchrun` each process takes its share of every batch.
 
     Example:
         >>> batches = Batches(torch.arange(6.0)[:, None], size=4, seed=0)

@@ -18,7 +18,7 @@ from layerwise.layer import Layer
 from layerwise.run import SILENT, Run
 from layerwise.train import History, Training, train
 
-MEMORY = 2**31  # bytes of activations that are held in memory before they go to disk
+MEMORY = 2**29  # bytes of activations that are held in memory before they go to disk
 
 
 class Stack(nn.Sequential):

@@ -34,6 +34,7 @@ MODELS = {
 CLASSIFIERS = ("dbn", "sae")
 PLAN = "plan.json"
 BLOCK = 2000  # rows rebuilt at once
+MEMORY = 2**29  # bytes of rows that are held in memory
 PIXELS = 64  # small pictures are enlarged to about this height and width
 GAP = 6  # pixels between pictures
 
@@ -231,16 +232,22 @@ def _forget(folder: Path) -> None:
 def fit(estimator: Any, training: Dataset, run: Run) -> Any:
     """Fits the estimator to the rows; a classifier then speaks of the classes by their names."""
     if not hasattr(estimator, "predict"):
-        return estimator.fit(training.matrix(), run=run)
+        return estimator.fit(_rows(training), run=run)
     assert training.y is not None
     # Codes in the order of the names: the estimators keep their classes sorted, and take -1 for no label.
     names = np.array(training.classes, dtype=np.str_)
     order = np.argsort(names, kind="stable")
     rank = np.empty(len(names), np.int64)
     rank[order] = np.arange(len(names))
-    estimator.fit(training.matrix(), np.where(training.y < 0, -1, rank[training.y]), run=run)
+    estimator.fit(_rows(training), np.where(training.y < 0, -1, rank[training.y]), run=run)
     estimator.classes_ = names[order][estimator.classes_]
     return estimator
+
+
+def _rows(training: Dataset) -> Any:
+    """All rows, in memory while they fit, else read batch by batch."""
+    large = 4 * len(training) * training.row.size > MEMORY
+    return training.rows() if large or isinstance(training.x, np.memmap) else training.matrix()
 
 
 def describe(training: Dataset, plan: Plan) -> dict[str, Any]:

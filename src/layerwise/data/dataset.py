@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from layerwise.rows import LazyRows
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -180,6 +182,10 @@ class Dataset:
         Of a memory map, only the rows asked for are read.
         """
         return self.row.scale(self.x[index])
+
+    def rows(self) -> LazyRows:
+        """The same as `matrix()`, shape (n, row.size), but read as rows are asked for: a memory map stays on disk."""
+        return LazyRows(self.matrix, (len(self), self.row.size))
 
     def take(self, index: Index) -> Dataset:
         """The rows at `index` (a slice, whole numbers or a mask); a slice copies nothing."""

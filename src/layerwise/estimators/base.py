@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
+from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
@@ -19,6 +19,7 @@ from layerwise import compute, saving
 from layerwise.batches import Batches
 from layerwise.health import Activity
 from layerwise.rbm import RBM
+from layerwise.rows import LazyRows
 from layerwise.run import SILENT, Run
 from layerwise.stack import Stack
 from layerwise.train import Training
@@ -64,17 +65,36 @@ class Estimator(BaseEstimator, abc.ABC):
         """Makes the modules again, untrained, from the fitted attributes; their weights are loaded afterwards."""
 
     def _rows(self, X: Array, *, reset: bool, y: Any = "no_validation") -> Any:
-        """X (and y) checked and as float32 or float64 rows; sparse rows stay sparse and are filled batch by batch."""
+        """X (and y) checked and as float32 or float64 rows; sparse rows are filled, and lazy ones read, batch by batch."""
+        if isinstance(X, np.memmap) and X.ndim == 2 and X.dtype.kind in "biuf" and X.dtype.itemsize < 4:
+            X = LazyRows.of(X)  # converted whole, it might not fit into memory
+        if isinstance(X, LazyRows):
+            return self._lazy_rows(X, reset, y)
         settings: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float32, np.float64], "reset": reset}
         if isinstance(y, str):
             return validate_data(self, X, **settings)
         return validate_data(self, X, y, **settings)
 
+    def _lazy_rows(self, X: LazyRows, reset: bool, y: Any) -> Any:
+        if reset:
+            self.n_features_in_ = X.shape[1]
+        elif X.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {X.shape[1]} features, but {type(self).__name__} is expecting {self.n_features_in_} features as input."
+            )
+        if isinstance(y, str):
+            return X
+        y = column_or_1d(y)
+        check_consistent_length(X, y)
+        return X, y
+
     def _kind(self, X: Array) -> str:
         """Kind of the units that hold the data: `visible`, or Bernoulli for data within [0, 1] and else Gaussian."""
         if self.visible != "auto":
             return self.visible
-        return "bernoulli" if X.min() >= 0 and X.max() <= 1 else "gaussian"
+        return (
+            "bernoulli" if X.min() >= 0 and X.max() <= 1 else "gaussian"
+        )  # NaN in lazy rows: found by `Layer.prepare`
 
     def _work(self) -> float:
         widths = [self.n_features_in_, *self.layers]

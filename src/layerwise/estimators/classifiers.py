@@ -23,6 +23,7 @@ from layerwise.dbn import DBN
 from layerwise.estimators.base import Array, Estimator, auto_epochs, look_at, rbm_rate
 from layerwise.health import HealthWarning, gradient_norms
 from layerwise.nets import initialise
+from layerwise.rows import some
 from layerwise.run import SILENT, Run
 from layerwise.stack import Stack
 from layerwise.train import History, backprop, train
@@ -110,9 +111,9 @@ class StackClassifier(ClassifierMixin, Estimator):
         held_out, validate = known[:0], None
         if self.patience is not None:
             known, held_out = self._split(known, codes)
-            validate = lambda: self._error(network, X[held_out], codes[held_out])  # noqa: E731
+            validate = lambda: self._error(network, some(X, held_out), codes[held_out])  # noqa: E731
         size = min(self.batch_size, max(16, len(known) // 20))
-        batches = self._batches(X[known] if len(known) < len(codes) else X, codes[known], size)
+        batches = self._batches(some(X, known) if len(known) < len(codes) else X, codes[known], size)
         probe = batches[torch.arange(min(len(known), 500))]
         gradients = [gradient_norms(network, F.cross_entropy, *probe)]  # type: ignore[arg-type]
         how = self._training(

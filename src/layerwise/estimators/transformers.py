@@ -147,9 +147,12 @@ class DeepAutoencoder(TransformerMixin, ClassNamePrefixFeaturesOutMixin, Estimat
 
     def score(self, X: Array, y: Any = None) -> float:
         """Minus the squared error per row, summed over the features, in the data's own units: higher is better."""
-        X = self._rows(X, reset=False)
-        dense = X.toarray() if sparse.issparse(X) else X
-        return -float(np.square(dense - self.inverse_transform(self.transform(X))).sum(1).mean())
+        X, total = self._rows(X, reset=False), 0.0
+        for start in range(0, X.shape[0], 1000):
+            rows = X[start : start + 1000]
+            dense = rows.toarray() if sparse.issparse(rows) else rows
+            total += float(np.square(dense - self.inverse_transform(self.transform(dense))).sum(dtype=np.float64))
+        return -total / X.shape[0]
 
     @property
     def _n_features_out(self) -> int:
