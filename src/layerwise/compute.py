@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import os
 from collections.abc import Iterator
 
@@ -69,6 +71,20 @@ def _multiplies_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and any(has.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
+@functools.cache
+def keep_freed_memory() -> None:
+    """Tells glibc to keep up to 256 MiB that were freed, for the rest of the process; elsewhere it does nothing.
+
+    As it comes, it hands the memory of every batch back to the system and asks for it anew: a tenth of the time of
+    contrastive divergence.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # as malloc.h numbers them
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        mallopt(trim_threshold, 256 << 20)
+        mallopt(mmap_threshold, 32 << 20)
+
+
 @contextlib.contextmanager
 def session(seed: int, threads: int) -> Iterator[None]:
     """Seeds torch and sets its threads, and leaves both as they were.
@@ -80,6 +96,7 @@ def session(seed: int, threads: int) -> Iterator[None]:
         ...     bool(a == torch.rand(1))
         True
     """
+    keep_freed_memory()
     before = torch.get_num_threads()
     flushes = torch.set_flush_denormal(True)  # probabilities near 0 become denormal floats, a hundred times slower
     try:

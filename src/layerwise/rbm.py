@@ -125,10 +125,11 @@ class RBM(Layer):
         h = self.above.mean(a)
         v_model, a_model = self._fantasy(v, a, steps, draw)
         # dF/dW = -v^T E[h|v], averaged over fantasies and data: one product over both, and one rounding
-        lower = torch.cat([v_model, v])
-        upper = torch.cat([self.above.mean(a_model) / len(v_model), h / -len(v)])
+        weights = v.new_full((len(v_model) + len(v), 1), -1 / len(v))
+        weights[: len(v_model)] = 1 / len(v_model)
+        lower, upper = torch.cat([v_model, v]), torch.cat([self.above.mean(a_model), h]).mul_(weights)
         leave_product(self.weight, lower, upper)
-        leave(self.visible_bias, v_model.mean(0) - v.mean(0))
+        leave(self.visible_bias, (lower.T @ weights).squeeze(1))
         leave(self.hidden_bias, upper.sum(0))
         return h, v_model
 
