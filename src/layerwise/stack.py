@@ -108,12 +108,13 @@ class Stack(nn.Sequential):
         each = [how] * len(self) if isinstance(how, Training) else list(how)
         if len(each) != len(self):
             raise ValueError(f"{len(self)} layers need {len(self)} settings, got {len(each)}.")
-        histories, held_out = [], validate
+        histories, held_out, ours = [], validate, None
         with tempfile.TemporaryDirectory(prefix="layerwise-") as folder:
             for number, (layer, setting) in enumerate(zip(self.layers, each, strict=True), start=1):
                 histories.append(self._pretrain_layer(number, layer, batches, setting, held_out, run))
                 if number < len(self):
-                    batches = hold(batches, layer.encode, layer.hidden, cache, memory, Path(folder), f"{number}")
+                    batches = hold(batches, layer.encode, layer.hidden, cache, memory, Path(folder) / f"{number}", ours)
+                    ours = None if cache == "stream" else batches.x
                     held_out = held_out and held_out.mapped(layer.encode)
         return histories
 
@@ -178,18 +179,26 @@ def with_dropout(stage: nn.Sequential, rate: float) -> nn.Sequential:
 
 
 def hold(
-    batches: Batches, through: Callable[[Tensor], Tensor], width: int, cache: str, memory: int, folder: Path, name: str
-) -> Batches:
-    """`batches` sent through one more layer, its output held in memory, on disk, or made anew for every batch."""
+    batches: Batches, through: Callable[[Tensor], Tensor], width: int, cache: str, memory: int, file: Path,
+    ours: Tensor | None = None,
+) -> Batches:  # fmt: skip
+    """`batches` sent through one more layer, its output held in memory, in `file`, or made anew for every batch.
+
+    `ours` is what an earlier call held for `batches`: rows that fit are written over the rows that they came from, so
+    that a deep stack takes no more memory than a shallow one.
+    """
     if cache not in ("auto", "memory", "disk", "stream"):
         raise ValueError(f"cache is auto, memory, disk or stream; got {cache!r}.")
     if cache == "stream":
         return batches.mapped(through)
     size, dtype = batches.rows * width, batches.dtype
-    if cache == "memory" or (cache == "auto" and size * dtype.itemsize <= memory):
+    fits = cache == "memory" or (cache == "auto" and size * dtype.itemsize <= memory)
+    if ours is not None and size <= ours.numel() and fits == (ours.untyped_storage().filename is None):
+        held = ours.view(-1)[:size]
+    elif fits:
         held = torch.empty(size, dtype=dtype)
     else:
-        held = torch.from_file(str(folder / name), shared=True, size=size, dtype=dtype)
+        held = torch.from_file(str(file), shared=True, size=size, dtype=dtype)
     held, at = held.view(-1, width), 0
     for x, _ in batches.mapped(through).in_order():
         held[at : at + len(x)] = x

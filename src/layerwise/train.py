@@ -255,6 +255,7 @@ class _Loop:
             self.history.stopped = f"no better for {self.how.patience} epochs; kept epoch {best + 1}"
 
     def _finish(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)  # nobody wants the last gradient, and it is as large as the module
         if self.best is not None:
             self.module.load_state_dict(self.best)
         elif self.averaged is not None and self.how.epochs:
