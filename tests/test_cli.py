@@ -44,10 +44,10 @@ def good(*arguments: object) -> str:
     return result.output
 
 
-def bad(*arguments: object) -> str:
+def bad(*arguments: object, code: int = 2) -> str:
     """The error message of a command that fails, in one line."""
     result = lw(*arguments)
-    assert result.exit_code in (1, 2), result.output
+    assert result.exit_code == code, result.output
     assert "Error: " in result.stderr
     return " ".join(result.stderr.split())
 
@@ -441,6 +441,86 @@ def test_a_damaged_model_is_not_used(shelf: Path, tmp_path: Path, name: str) -> 
     assert "damaged" in bad("predict", tmp_path, shelf / "images.npz")
 
 
+def test_a_model_of_a_newer_version_is_not_guessed_at(shelf: Path, tmp_path: Path) -> None:
+    for each in ("model.json", "model.safetensors"):
+        (tmp_path / each).write_bytes((shelf / "dbn" / each).read_bytes())
+    newer = json.loads((tmp_path / "model.json").read_text()) | {"format": 99}
+    (tmp_path / "model.json").write_text(json.dumps(newer))
+    assert "format 99, newer than this layerwise reads: upgrade" in bad("predict", tmp_path, shelf / "images.npz")
+
+
+def bad_data(folder: Path) -> dict[str, tuple[Path, str]]:
+    """Data that cannot be learned from, and what has to be said of it."""
+    x, y = np.random.RandomState(0).rand(20, 4), np.arange(20) % 2
+    hole, far = x.copy(), x.copy()
+    hole[7, 2], far[3, 1] = np.nan, np.inf
+    made = {
+        "cut": (folder / "cut.npz", "intact numpy file"), "words": (folder / "words.npy", "numbers"),
+        "hole": (folder / "hole.npz", "row 7 column 2"), "far": (folder / "far.npz", "row 3 column 1"),
+        "odd": (folder / "odd.npz", "20 rows"), "ragged": (folder / "ragged.csv", "line 3"),
+        "one": (folder / "one.npz", "one class only"), "empty folder": (folder / "nothing", "pictures"),
+        "empty file": (folder / "empty.csv", "empty"), "cube": (folder / "cube.npy", "(2, 2, 2, 2)"),
+        "no picture": (folder / "broken", "broken.png"),
+    }  # fmt: skip
+    np.savez(made["hole"][0], x=hole, y=y)
+    np.savez(made["far"][0], x=far, y=y)
+    np.savez(made["odd"][0], x=x, y=y[:-1])
+    np.savez(made["one"][0], x=x, y=np.where(y == 0, "a", ""))
+    np.save(made["words"][0], np.array([["a", "b"]]))
+    np.save(made["cube"][0], np.zeros((2, 2, 2, 2, 2)))
+    made["cut"][0].write_bytes(made["one"][0].read_bytes()[:200])
+    made["ragged"][0].write_text("a,b\n1,2\n3\n")
+    made["empty file"][0].touch()
+    made["empty folder"][0].mkdir()
+    for kind in ("cat", "dog"):
+        (made["no picture"][0] / kind).mkdir(parents=True)
+        (made["no picture"][0] / kind / "broken.png").write_bytes(b"no picture")
+    return made
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["cut", "words", "hole", "far", "odd", "ragged", "one", "empty folder", "empty file", "cube", "no picture"],
+)
+def test_data_that_cannot_be_learned_is_named_and_nothing_is_left_behind(kind: str, tmp_path: Path) -> None:
+    path, said = bad_data(tmp_path)[kind]
+    before = sorted(tmp_path.rglob("*"))
+    message = bad("train", path, "--layers", "4", "-q", "--out", tmp_path / "run")
+    assert said in message and path.name in message and "should not happen" not in message
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_full_disk_spares_the_checkpoint_and_says_so(tmp_path: Path) -> None:
+    """A limit on the size of a file stands in for the disk: the system refuses to write on, in the same way."""
+    out, images = tmp_path / "run", write_images(tmp_path / "images.npz")
+    limited = (
+        "import resource, sys; from layerwise.cli import main; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)); main()"
+    )
+    asked = [
+        "train",
+        str(images),
+        "--layers",
+        "30,900",
+        "--pretrain-epochs",
+        "3",
+        "--epochs",
+        "3",
+        "-q",
+        "--out",
+        str(out),
+    ]
+    done = subprocess.run([sys.executable, "-c", limited, *asked], capture_output=True, text=True)
+    error = " ".join(done.stderr.split())
+    assert done.returncode == 2 and "Traceback" not in error and "should not happen" not in error
+    assert "layer_2.safetensors could not be written: File too large. Nothing is left. Make room" in error
+    assert [path.name for path in (out / "checkpoints").iterdir()] == ["layer_1.safetensors"]
+    good("train", "--resume", "--out", out, "-q")
+    good("train", images, *asked[2:-1], tmp_path / "whole")
+    whole, resumed = ((folder / "model.safetensors").read_bytes() for folder in (tmp_path / "whole", out))
+    assert whole == resumed
+
+
 def test_learning_that_fails_at_once_leaves_no_folder(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x=np.random.randn(30, 3), y=np.arange(30) % 2)
     out = tmp_path / "run"
@@ -450,14 +530,23 @@ def test_learning_that_fails_at_once_leaves_no_folder(tmp_path: Path) -> None:
 
 def test_learning_that_diverges_says_what_to_do(shelf: Path, tmp_path: Path) -> None:
     message = bad(
-        "train", shelf / "trees.csv", "--label", "kind", "--pretrain-rate", 1e4, *QUICK, "--out", tmp_path / "run"
+        "train",
+        shelf / "trees.csv",
+        "--label",
+        "kind",
+        "--pretrain-rate",
+        1e4,
+        *QUICK,
+        "--out",
+        tmp_path / "run",
+        code=1,
     )
     assert "layer 1 diverged" in message and "smaller" in message
 
 
 def test_an_error_that_nobody_foresaw_says_how_to_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Learned, "load", lambda _: 1 / 0)
-    message = bad("evaluate", "anything")
+    message = bad("evaluate", "anything", code=1)
     assert "ZeroDivisionError" in message and "--traceback" in message
     assert isinstance(CliRunner().invoke(cli.cli, ["--traceback", "evaluate", "x"]).exception, ZeroDivisionError)
     told = CliRunner().invoke(cli.cli, ["evaluate", "x"], env={"LAYERWISE_TRACEBACK": "1"})

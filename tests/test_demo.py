@@ -88,7 +88,7 @@ def test_what_is_no_demo_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     for out in (tmp_path, tmp_path / "thesis.tex"):
         result = CliRunner().invoke(cli.cli, ["demo", "--out", str(out)])
-        assert result.exit_code == 1 and "no earlier demo" in result.stderr
+        assert result.exit_code == 2 and "no earlier demo" in result.stderr
     assert [each.name for each in tmp_path.iterdir()] == ["thesis.tex"]
 
 

@@ -48,18 +48,28 @@ class Commands(click.Group):
             except Exception as error:
                 if ctx.params.get("traceback") or getattr(error, "errno", None) == errno.EPIPE:
                     raise
-                raise click.ClickException(_line(error)) from error
+                raise _failure(error) from error
 
 
 EXPECTED = ("Diverged", "MemoryError")  # by name: their module would import torch
 
 
-def _line(error: Exception) -> str:
-    """What to print of an error: its message, and for one that nobody foresaw also its kind."""
-    expected = isinstance(error, ValueError | OSError) or type(error).__name__ in EXPECTED
-    if expected and str(error):
-        return str(error)
-    return f"{type(error).__name__}: {error}\nThis should not happen. `layerwise --traceback COMMAND ...` shows where it did."
+def _failure(error: Exception) -> click.ClickException:
+    """What to print of an error: its message, and for one that nobody foresaw also its kind.
+
+    The exit code is 2 for what the user can set right, input and settings, and 1 for the rest.
+    """
+    asked = isinstance(error, ValueError | OSError)
+    text = str(error)
+    if not text or not (asked or type(error).__name__ in EXPECTED):
+        text = f"{type(error).__name__}: {error}\nThis should not happen. `layerwise --traceback COMMAND ...` shows where it is."
+    return Refused(text) if asked else click.ClickException(text)
+
+
+class Refused(click.ClickException):
+    """Input or settings that the user can set right."""
+
+    exit_code = 2
 
 
 def _how_to_go_on(ctx: click.Context) -> str:

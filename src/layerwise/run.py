@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import threading
 import time
@@ -14,6 +13,8 @@ from typing import Any
 
 import torch.distributed as dist
 from torch import Tensor
+
+from layerwise.files import write_whole
 
 State = Callable[[], tuple[dict[str, Tensor], dict[str, Any]]]
 
@@ -116,15 +117,11 @@ class Run:
         """Writes a checkpoint whole or not at all, whenever the process may be killed."""
         if self.folder is None or not self.leads:
             return
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         tensors, rest = state
         tensors = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
-        part = self.path(name).with_suffix(".part")
-        save_file(tensors, part, metadata={"state": json.dumps(rest)})
-        with open(part, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(part, self.path(name))
+        write_whole({self.path(name): save(tensors, metadata={"state": json.dumps(rest)})})
 
     def log(self, stage: str, figure: str, entry: dict[str, float]) -> None:
         """Adds an epoch to `log.jsonl` and shows it where there is no terminal."""
@@ -151,9 +148,8 @@ class Run:
                 return bool(entry["stage"] != stage or entry["epoch"] <= epoch)
             return False
 
-        part = log.with_suffix(".part")
-        part.write_text("".join(line for line in log.read_text().splitlines(keepends=True) if stays(line)))
-        os.replace(part, log)
+        lines = log.read_text().splitlines(keepends=True)
+        write_whole({log: "".join(line for line in lines if stays(line))})
 
     def show(self, text: str) -> None:
         """Moves the bar on by one step."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -19,6 +17,7 @@ from safetensors.torch import save as serialise
 
 from layerwise.autoencoder import Autoencoder
 from layerwise.dbn import DBN
+from layerwise.files import write_whole
 from layerwise.layer import Layer
 from layerwise.rbm import RBM, LabelledRBM
 from layerwise.stack import Stack
@@ -74,11 +73,8 @@ def save(estimator: Estimator, path: str | Path, *, overwrite: bool = False) -> 
         for name, module in estimator._modules_.items()
         for key, value in module.state_dict().items()
     }
-    with tempfile.TemporaryDirectory(dir=path) as part:
-        (Path(part) / "model.safetensors").write_bytes(serialise(tensors))  # save_file would hide it from the group
-        (Path(part) / "model.json").write_text(json.dumps(_describe(estimator), indent=1))
-        for name in ("model.safetensors", "model.json"):
-            os.replace(Path(part) / name, path / name)
+    description = json.dumps(_describe(estimator), indent=1)
+    write_whole({path / "model.safetensors": serialise(tensors), path / "model.json": description})
     if not (path / "checkpoints").exists():  # else a Run keeps the log
         lines = [
             json.dumps({"stage": history.name, **entry}) for history in estimator.histories_ for entry in history.epochs

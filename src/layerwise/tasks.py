@@ -6,7 +6,6 @@ import copy
 import csv
 import inspect
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
@@ -18,6 +17,7 @@ import numpy as np
 from layerwise import data as sets
 from layerwise.data import Dataset, Row
 from layerwise.estimators import ESTIMATORS, DBNClassifier
+from layerwise.files import write_whole
 from layerwise.lens import interval
 from layerwise.run import Run
 from layerwise.saving import load as load_model
@@ -92,9 +92,7 @@ class Plan:
     def write(self, folder: Path) -> None:
         """Writes the plan into `folder`, whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
-        part = folder / f"{PLAN}.part"
-        part.write_text(json.dumps(asdict(self), indent=1))
-        os.replace(part, folder / PLAN)
+        write_whole({folder / PLAN: json.dumps(asdict(self), indent=1)})
 
     def load(self, part: Literal["train", "test", "all"]) -> Dataset:
         """A part of the data, before labels are hidden."""
