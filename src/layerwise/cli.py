@@ -62,7 +62,9 @@ def _failure(error: Exception) -> click.ClickException:
     asked = isinstance(error, ValueError | OSError)
     text = str(error)
     if not text or not (asked or type(error).__name__ in EXPECTED):
-        text = f"{type(error).__name__}: {error}\nThis should not happen. `layerwise --traceback COMMAND ...` shows where."
+        text = (
+            f"{type(error).__name__}: {error}\nThis should not happen. `layerwise --traceback COMMAND ...` shows where."
+        )
     return Refused(text) if asked else click.ClickException(text)
 
 
