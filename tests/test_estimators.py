@@ -235,11 +235,22 @@ def test_bad_settings_say_what_to_do(digits: Any) -> None:
         ({"pretrain": "yes"}, "pretrain is"),
         ({"threads": 0}, "threads is at least 1"),
         ({"device": "nonsense"}, "no device"),
+        ({"precision": "half"}, "precision is auto, float32 or bfloat16; got 'half'"),
     ):
         with pytest.raises(ValueError, match=message):
             dbn().set_params(**settings).fit(x, y)
     with pytest.raises(ValueError, match="loss is"):
         autoencoder(loss="cubed").fit(x)
+
+
+def test_what_is_learned_in_bfloat16_is_as_good_and_kept_in_float32(digits: Any) -> None:
+    x, y = digits
+    fitted = {name: dbn(precision=name, pretrain_epochs=10).fit(x, y) for name in ("float32", "bfloat16")}
+    weights = [parameter for each in fitted["bfloat16"]._modules_.values() for parameter in each.parameters()]
+    assert {parameter.dtype for parameter in weights} == {torch.float32}
+    scores = {name: model.score(x, y) for name, model in fitted.items()}
+    assert scores["bfloat16"] > scores["float32"] - 0.05 and scores["float32"] > 0.5
+    assert not np.array_equal(*(model.predict_proba(x) for model in fitted.values()))
 
 
 def test_auto_epochs_make_enough_updates() -> None:

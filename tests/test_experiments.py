@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor
 
-from layerwise.experiments import mnist
+from layerwise.experiments import labels, mnist
 from layerwise.train import Training
 
 
@@ -29,6 +29,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(mnist, "_part", part)
     for name in ("LOWER", "TOP", "UP_DOWN"):
         monkeypatch.setattr(mnist, name, short)
+    for name, value in (("LOWER", short), ("TOP", short), ("EPOCHS", 1), ("UPDATES", 1), ("WIDTHS", (9, 8, 7))):
+        monkeypatch.setattr(labels, name, value)
     return parts
 
 
@@ -68,3 +70,29 @@ def test_pca_is_the_best_linear_code(asked: list[str]) -> None:
     pca = PCA(5, svd_solver="full").fit(rows.train.x.double())
     left = torch.from_numpy(pca.inverse_transform(pca.transform(rows.other.x.double().numpy()))) - rows.other.x
     assert mnist.pca_error(rows, 5) == pytest.approx(float(left.square().sum(1).mean()), rel=1e-4)
+
+
+def few(out: Path, *more: str) -> list[dict[str, float]]:
+    asked = ["--labels", "20", "--draws", "2", "--out", str(out), *more]
+    done = CliRunner().invoke(labels.main, asked, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return list(labels.results(out / "labels.jsonl"))
+
+
+def test_every_method_is_measured_once_on_every_draw(asked: list[str], tmp_path: Path) -> None:
+    found = few(tmp_path)
+    assert {(entry["method"], entry["draw"]) for entry in found} == {(n, d) for n in labels.METHODS for d in range(2)}
+    assert all(0 <= entry["error"] <= 100 and entry["labels"] == 20 for entry in found)
+    assert few(tmp_path) == found and set(asked) == {"train", "test"}
+
+
+def test_with_a_hold_out_few_labels_never_meet_the_test_set(asked: list[str], tmp_path: Path) -> None:
+    few(tmp_path, "--hold-out", "20", "--method", "same net, random weights", "--method", "label spreading")
+    assert set(asked) == {"train"}
+
+
+def test_a_draw_has_as_many_labels_of_every_class_and_no_two_are_alike(asked: list[str], tmp_path: Path) -> None:
+    task = labels.Task(mnist.Rows.read(0, seed=0), tmp_path, 0)
+    first, second = task.draw(20, 0), task.draw(20, 1)
+    assert first.y.bincount().tolist() == second.y.bincount().tolist() == [2] * 10
+    assert torch.equal(first.x, task.draw(20, 0).x) and not torch.equal(first.x, second.x)
