@@ -63,6 +63,23 @@ def test_learn_leaves_a_finite_gradient_for_every_parameter(case: Case) -> None:
 
 
 @every_layer
+def test_only_a_closed_form_writes_over_old_gradients(case: Case) -> None:
+    layer = case.make()
+    randomise(layer)
+    x, y = some_rows(layer), torch.randint(2, (32,))
+    state, found = copy.deepcopy(layer.state_dict()), []
+    for old in (0.0, 5.0):
+        layer.load_state_dict(state)
+        for parameter in layer.parameters():
+            parameter.grad = torch.full_like(parameter, old)
+        torch.manual_seed(0)
+        layer.learn(x, y)
+        found.append([parameter.grad for parameter in layer.parameters()])
+    left = [torch.equal(a, b) for a, b in zip(*found, strict=True)]
+    assert all(left) if layer.closed_form else not any(left)
+
+
+@every_layer
 def test_in_bfloat16_the_gradient_is_nearly_the_same(case: Case) -> None:
     layer = case.make()
     randomise(layer, scale=0.1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -231,6 +231,7 @@ class WakeSleep(torch.nn.Module):
         torch.Size([])
     """
 
+    closed_form: ClassVar[bool] = True
     calls: Tensor
 
     def __init__(self, dbn: DBN, steps: Sequence[int], total: int) -> None:

@@ -63,6 +63,7 @@ class Layer(nn.Module, abc.ABC):
     """
 
     figure: ClassVar[str] = "loss"  # what `learn` returns, for people
+    closed_form: ClassVar[bool] = False  # whether `learn` sets every gradient, instead of adding to it as autograd does
     standard: Standardise | None
 
     def __init__(self, visible: int, hidden: int, below: Units, above: Units) -> None:

@@ -38,6 +38,7 @@ class RBM(Layer):
     """
 
     figure: ClassVar[str] = "squared error"
+    closed_form: ClassVar[bool] = True
     particles: Tensor | None
     activity: Tensor | None
 

@@ -179,6 +179,8 @@ class _Loop:
         self.module, self.learn, self.batches, self.how = module, learn, batches, how
         self.validate, self.figure, self.run = validate, figure, run
         self.optimizer = how.build(module)
+        # autograd adds to gradients; a closed form writes over them, into memory that is there
+        self.adds = not getattr(getattr(learn, "__self__", None), "closed_form", False)
         self.history = History(name, figure)
         self.epoch = self.step = 0  # the next epoch, and the next batch in it
         self.total = torch.zeros((), dtype=torch.float64)
@@ -221,7 +223,8 @@ class _Loop:
         how = self.how
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(self._steps_done())
-        self.optimizer.zero_grad(set_to_none=False)
+        if self.adds:
+            self.optimizer.zero_grad()
         with torch.autocast(x.device.type, torch.bfloat16, enabled=how.precision == "bfloat16"):
             figure = self.learn(x, y)
         self.total = self.total.to(figure.device) + figure  # summed where it was made: no waiting for the device
