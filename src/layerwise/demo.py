@@ -31,7 +31,7 @@ from layerwise.tasks import Learned, Plan, describe, dream, fit, prepare, save_r
 
 MARK = "demo.json"
 NET: dict[str, Any] = {
-    "layers": (100, 100, 100, 100), "pretrain_epochs": 80, "pretrain_rate": 0.5, "batch_size": 60, "weight_decay": 0.0,
+    "layers": (100, 100, 100, 100), "pretrain_epochs": 160, "pretrain_rate": 0.5, "batch_size": 60, "weight_decay": 0.0,
     "up_down_epochs": 10, "up_down_rate": 0.05, "epochs": 60, "rate": 0.003, "dropout": 0.2, "classify": "generative",
 }  # fmt: skip
 # The same widths from random weights want other rates; these are the best of 15 each, tried as those of NET were.

@@ -45,7 +45,7 @@ from layerwise.train import Training, backprop, train
 WIDTHS = (500, 500, 2000)
 TOP = Training(epochs=15, rate=0.05, weight_decay=1e-4, schedule="linear", hold=0.6)  # no labels to tell apart: shorter
 TUNING = Training(rate=1e-3, optimizer="adam", schedule="linear")
-EPOCHS, UPDATES = 40, 3000  # of tuning: whichever is more
+EPOCHS, UPDATES = 40, 1500  # of tuning: whichever is more
 NEIGHBOURS = 7
 NO_RUN = Run()
 
