@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import platform
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +30,7 @@ from layerwise.nets import initialise
 from layerwise.rbm import RBM
 from layerwise.run import Run
 from layerwise.stack import Stack, reconstruction_error
-from layerwise.train import Training, backprop, train
+from layerwise.train import History, Training, backprop, train
 
 LOWER = Training(epochs=25, rate=0.1, weight_decay=2e-4, schedule="linear", hold=0.6)
 TOP = Training(epochs=30, rate=0.05, weight_decay=1e-4, schedule="linear", hold=0.6, average=0.999)
@@ -78,11 +77,16 @@ def error(log_probs: Callable[[Tensor], Tensor], rows: Batches) -> float:
     return 100 * wrong / rows.rows
 
 
-def grow(rows: Rows, run: Run) -> DBN:
-    """784-500-500-2000 with ten labels at the top, greedily; the start of all the classifiers."""
+def grow(rows: Rows, run: Run) -> tuple[DBN, float]:
+    """784-500-500-2000 with ten labels at the top, greedily, the start of all the classifiers; and its seconds."""
     dbn = DBN.build(784, (500, 500, 2000), classes=10)
-    dbn.pretrain(rows.train, [rows.how(each) for each in (LOWER, LOWER, TOP)], run=run)
-    return dbn
+    histories = dbn.pretrain(rows.train, [rows.how(each) for each in (LOWER, LOWER, TOP)], run=run)
+    return dbn, sum(map(seconds, histories))
+
+
+def seconds(history: History) -> float:
+    """What a stage took, in whichever call of the command it ran."""
+    return sum(epoch["seconds"] for epoch in history.epochs)
 
 
 Measured = dict[str, float]
@@ -90,20 +94,17 @@ Measured = dict[str, float]
 
 def generative(rows: Rows, run: Run, epochs: int) -> Measured:
     """Greedy training, then up-down; classified by exact free energy, never by back-propagation."""
-    began = time.perf_counter()
-    dbn = grow(rows, run)
-    greedy_seconds = time.perf_counter() - began
+    dbn, greedy_seconds = grow(rows, run)
     measured = {"greedy_error": error(dbn.class_log_probs, rows.other), "greedy_seconds": greedy_seconds}
     dbn.untie(len(dbn) - 1)
     validate = (lambda: error(dbn.class_log_probs, rows.other)) if rows.held_out else None
     history = dbn.up_down(rows.train, rows.how(UP_DOWN, epochs), steps=(1, 3, 5), validate=validate, run=run)
-    seconds = sum(epoch["seconds"] for epoch in history.epochs)
-    return measured | {"up_down_error": error(dbn.class_log_probs, rows.other), "up_down_seconds": seconds}
+    return measured | {"up_down_error": error(dbn.class_log_probs, rows.other), "up_down_seconds": seconds(history)}
 
 
 def tuned(rows: Rows, run: Run, epochs: int, *, pretrained: bool = True, dropout: bool = True) -> Measured:
     """784-500-500-2000-10 tuned by back-propagation, from the greedy net or from random (Xavier) weights."""
-    dbn = grow(rows, run) if pretrained else DBN.build(784, (500, 500, 2000), classes=10)
+    dbn = grow(rows, run)[0] if pretrained else DBN.build(784, (500, 500, 2000), classes=10)
     network = dbn.feedforward(10, **({"dropout": 0.3, "input_dropout": 0.12} if dropout else {}))
     if not pretrained:
         initialise(network)
@@ -111,7 +112,7 @@ def tuned(rows: Rows, run: Run, epochs: int, *, pretrained: bool = True, dropout
     learn = backprop(lambda x, y: F.cross_entropy(network(x).float(), y))
     name = f"tuning{' from random' if not pretrained else ''}{' plain' if not dropout else ''}"
     history = train(network, learn, rows.train, rows.how(TUNING, epochs), name=name, validate=validate, run=run)
-    return {"error": _evaluated(network, rows), "tuning_seconds": sum(epoch["seconds"] for epoch in history.epochs)}
+    return {"error": _evaluated(network, rows), "tuning_seconds": seconds(history)}
 
 
 def _evaluated(network: nn.Module, rows: Rows) -> float:

@@ -35,7 +35,7 @@ def main(out: Path) -> None:
         spread = f"{statistics.stdev(values):.3g}" if len(values) > 1 else "-"
         ends = (f"{end(values):.4g}" for end in (min, max))
         table.add_row(setting, figure, f"{statistics.fmean(values):.4g}", spread, *ends, str(len(values)))
-    Console().print(table)
+    Console(width=None if Console().is_terminal else 140).print(table)
 
 
 def summary(lines: Iterable[dict[str, Any]]) -> list[tuple[str, str, list[float]]]:
