@@ -113,7 +113,8 @@ class RBM(Layer):
             self._add_sparsity_gradient(v, h)
         if self.particles is not None:  # fantasies of PCD are no reconstructions
             v_model = self.below.mean(self.down(h))
-        return nn.functional.mse_loss(v_model, v, reduction="sum") / len(v)
+        miss = (v_model - v).flatten()
+        return miss.dot(miss) / len(v)
 
     @torch.no_grad()
     def contrast(self, v: Tensor, steps: int, *, draw: bool) -> tuple[Tensor, Tensor]:
@@ -126,11 +127,12 @@ class RBM(Layer):
         h = self.above.mean(a)
         v_model, a_model = self._fantasy(v, a, steps, draw)
         # dF/dW = -v^T E[h|v], averaged over fantasies and data: one product over both, and one rounding
-        weights = v.new_full((len(v_model) + len(v), 1), -1 / len(v))
-        weights[: len(v_model)] = 1 / len(v_model)
-        lower, upper = torch.cat([v_model, v]), torch.cat([self.above.mean(a_model), h]).mul_(weights)
+        fantasies, rows = len(v_model), len(v)
+        lower, upper = torch.cat([v_model, v]), v.new_empty(fantasies + rows, self.hidden)
+        torch.mul(self.above.mean(a_model), 1 / fantasies, out=upper[:fantasies])
+        torch.mul(h, -1 / rows, out=upper[fantasies:])
         leave_product(self.weight, lower, upper)
-        leave(self.visible_bias, (lower.T @ weights).squeeze(1))
+        leave(self.visible_bias, v_model.mean(0) - v.mean(0))
         leave(self.hidden_bias, upper.sum(0))
         return h, v_model
 

@@ -31,8 +31,8 @@ def coins(p: Tensor) -> Tensor:
         tensor([0., 1.])
     """
     bits = torch.empty(-(-p.numel() // 4), dtype=torch.int64, device=p.device).random_(-(2**63), None)
-    uniform = bits.view(torch.int16)[: p.numel()].view(p.shape).to(p.dtype)  # whole numbers in [-2^15, 2^15)
-    return uniform.lt_(p.mul(2**16).sub_(2**15 + 0.5))
+    whole = bits.view(torch.int16)[: p.numel()].view(p.shape).to(p.dtype)  # in [-2^15, 2^15)
+    return whole.mul_(2**-16).add_(0.5 + 2**-17).lt_(p)
 
 
 class Units(abc.ABC):
