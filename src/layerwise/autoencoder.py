@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from layerwise.layer import Layer, affine, affine_down, feedforward_half
+from layerwise.layer import Dense, Layer
 from layerwise.units import Bernoulli, Joint, Softmax, Units, as_units
 
 NOISES = ("masking", "gaussian", "salt-and-pepper")
 
 
-class Autoencoder(Layer):
+class Autoencoder(Dense):
     r"""One hidden layer that rebuilds its input: :math:`h = f(v W + b)`, :math:`\hat v = g(h W_{down}^T + c)`.
 
     Also what an RBM becomes when its weights are untied (`Autoencoder.from_layer`): recognition weights up, generative
@@ -96,22 +96,7 @@ class Autoencoder(Layer):
 
     @property
     def generative(self) -> Tensor:
-        """The weights of the way down, shape (visible, hidden)."""
         return self.weight if self.down_weight is None else self.down_weight
-
-    def up(self, v: Tensor) -> Tensor:
-        """Activation of the hidden units, shape (n, hidden), given visible states, shape (n, visible)."""
-        return affine(self.hidden_bias, v, self.weight)
-
-    def down(self, h: Tensor) -> Tensor:
-        """Activation of the visible units, shape (n, visible), given hidden states, shape (n, hidden)."""
-        return affine_down(self.visible_bias, h, self.generative)
-
-    def encode(self, x: Tensor) -> Tensor:
-        return self.above.mean(self.up(self.standardised(x)))
-
-    def decode(self, h: Tensor) -> Tensor:
-        return self.own_units(self.below.mean(self.down(h)))
 
     def loss(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Nats per row to rebuild the clean input from the corrupted one, plus the penalties."""
@@ -144,6 +129,3 @@ class Autoencoder(Layer):
     def to_dict(self) -> dict[str, Any]:
         names = ("noise", "amount", "sparsity", "sparsity_cost", "l1", "contraction")
         return self.describe() | {"tied": self.down_weight is None} | {name: getattr(self, name) for name in names}
-
-    def feedforward(self) -> nn.Sequential:
-        return feedforward_half(self, self.weight, self.hidden_bias)

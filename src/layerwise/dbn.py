@@ -11,7 +11,7 @@ from torch import Tensor
 
 from layerwise.autoencoder import Autoencoder
 from layerwise.batches import Batches
-from layerwise.layer import Layer, leave, leave_product
+from layerwise.layer import Dense, Layer, leave, leave_product
 from layerwise.rbm import RBM, LabelledRBM
 from layerwise.run import SILENT, Run
 from layerwise.stack import Stack
@@ -70,9 +70,9 @@ class DBN(Stack):
         return self.layers[-1]  # type: ignore[return-value]
 
     @property
-    def below_top(self) -> list[Layer]:
+    def below_top(self) -> list[Dense]:
         """The directed layers, bottom first."""
-        return self.layers[:-1]
+        return self.layers[:-1]  # type: ignore[return-value]
 
     # -- answers -------------------------------------------------------------------------------------------------------
 
@@ -170,8 +170,8 @@ class DBN(Stack):
         v = top.below.mean(a) if mean else top.below.sample(a)
         if 0 < depth < len(self):
             states = self._descend(self._features(v), len(self) - 1, depth, index, mean=False, stop=depth)
-            for layer in self.layers[depth:-1]:
-                states = layer.above.sample(layer.up(layer.standardised(states)))  # type: ignore[operator]
+            for layer in self.below_top[depth:]:
+                states = layer.above.sample(layer.up(layer.standardised(states)))
             labels = v[:, top.features :] if isinstance(top, LabelledRBM) else v[:, :0]
             v = torch.cat([top.standardised(states), labels], 1)
         return v
@@ -181,8 +181,8 @@ class DBN(Stack):
         for number in range(at, stop, -1):
             if number == depth:
                 states[:, index] = 1
-            layer = self.layers[number - 1]
-            a = layer.down(states)  # type: ignore[operator]
+            layer = self.below_top[number - 1]
+            a = layer.down(states)
             last_mean = mean and number == 1
             states = layer.own_units(layer.below.mean(a) if last_mean else layer.below.sample(a))
         if stop and stop == depth:
@@ -194,7 +194,7 @@ class DBN(Stack):
         """States drawn on the way up by the recognition weights: [x, layer 1, ..., penultimate]."""
         states = [x]
         for layer in self.below_top:
-            states.append(layer.above.sample(layer.up(layer.standardised(states[-1]))))  # type: ignore[operator]
+            states.append(layer.above.sample(layer.up(layer.standardised(states[-1]))))
         return states
 
     # -- wake and sleep ------------------------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ class WakeSleep(torch.nn.Module):
         """The fantasy on its way down the generative weights: [data, layer 1, ..., penultimate]; data as means."""
         states = [features]
         for number, layer in reversed(list(enumerate(self.dbn.below_top))):
-            a = layer.down(states[0])  # type: ignore[operator]
+            a = layer.down(states[0])
             states.insert(0, layer.own_units(layer.below.mean(a) if number == 0 else layer.below.sample(a)))
         return states
 

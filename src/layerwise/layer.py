@@ -137,6 +137,39 @@ class Layer(nn.Module, abc.ABC):
         return f"{self.visible}, {self.hidden}, below={self.below.name.lower()!r}, above={self.above.name.lower()!r}"
 
 
+class Dense(Layer):
+    """A layer in which every unit below is joined to every unit above, by one weight each way.
+
+    `weight`, shape (visible, hidden), leads up; what leads down is `generative`, the same weights unless a layer has others.
+    """
+
+    weight: nn.Parameter
+    visible_bias: nn.Parameter
+    hidden_bias: nn.Parameter
+
+    @property
+    def generative(self) -> Tensor:
+        """The weights of the way down, shape (visible, hidden)."""
+        return self.weight
+
+    def up(self, v: Tensor) -> Tensor:
+        """Activation of the hidden units, shape (n, hidden), given visible states, shape (n, visible)."""
+        return affine(self.hidden_bias, v, self.weight)
+
+    def down(self, h: Tensor) -> Tensor:
+        """Activation of the visible units, shape (n, visible), given hidden states, shape (n, hidden)."""
+        return affine_down(self.visible_bias, h, self.generative)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.above.mean(self.up(self.standardised(x)))
+
+    def decode(self, h: Tensor) -> Tensor:
+        return self.own_units(self.below.mean(self.down(h)))
+
+    def feedforward(self) -> nn.Sequential:
+        return feedforward_half(self, self.weight, self.hidden_bias)
+
+
 def checked(rows: Iterable[Tensor], units: Units) -> Iterator[Tensor]:
     """The same rows, refused with a ValueError on their way if `units` cannot hold them."""
     for batch in rows:

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from layerwise.layer import Layer, Standardise, affine, affine_down, checked, feedforward_half, leave, leave_product
+from layerwise.layer import Dense, Standardise, affine_down, checked, feedforward_half, leave, leave_product
 from layerwise.units import Bernoulli, Gaussian, Joint, Softmax, Units, as_units
 
 
-class RBM(Layer):
+class RBM(Dense):
     r"""Restricted Boltzmann machine (Smolensky, 1986), learning by contrastive divergence (Hinton, 2002).
 
     .. math:: E(v, h) = E_v(v) + E_h(h) - v^T W h
@@ -72,22 +72,6 @@ class RBM(Layer):
         else:
             self.particles = None
         self.register_buffer("activity", torch.full((hidden,), sparsity) if sparsity else None)
-
-    # -- up and down ---------------------------------------------------------------------------------------------------
-
-    def up(self, v: Tensor) -> Tensor:
-        """Activation of the hidden units, shape (n, hidden), given visible states, shape (n, visible)."""
-        return affine(self.hidden_bias, v, self.weight)
-
-    def down(self, h: Tensor) -> Tensor:
-        """Activation of the visible units, shape (n, visible), given hidden states, shape (n, hidden)."""
-        return affine_down(self.visible_bias, h, self.weight)
-
-    def encode(self, x: Tensor) -> Tensor:
-        return self.above.mean(self.up(self.standardised(x)))
-
-    def decode(self, h: Tensor) -> Tensor:
-        return self.own_units(self.below.mean(self.down(h)))
 
     def states(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The visible states that rows of data clamp, shape (n, visible)."""
@@ -235,9 +219,6 @@ class RBM(Layer):
             "sparsity_cost": self.sparsity_cost,
             "sample_visible": self.sample_visible,
         }
-
-    def feedforward(self) -> nn.Sequential:
-        return feedforward_half(self, self.weight, self.hidden_bias)
 
 
 def refuse_gaussians(below: Units, above: Units) -> None:
