@@ -52,8 +52,8 @@ class Training:
             None leaves it out.
         patience: Epochs without a better figure on held-out data before learning stops; None never stops early.
         precision: "float32" learns in the module's own precision; "bfloat16" rounds what goes into matrix products to 8
-            bits, sums them up in float32 and keeps the weights in float32: about twice as fast where the processor has
-            bfloat16 products (`compute.choose_precision` knows).
+            bits, sums them up in float32 and keeps the weights in float32: products take half the time where the processor
+            has bfloat16 ones (`compute.choose_precision` knows).
 
     Example:
         >>> Training(epochs=4, schedule="linear").factor(2, 4)

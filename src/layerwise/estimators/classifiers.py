@@ -233,8 +233,8 @@ class DBNClassifier(StackClassifier):
         validation_fraction: Share of the labelled rows held out for `patience`.
         device: "cpu", "cuda", ... or None: chosen by the size of the work.
         threads: CPU threads, or None: chosen by the size of the work.
-        precision: Of what goes into matrix products while learning: "float32", "bfloat16" (about twice as fast on hardware
-            that has it; sums and weights stay float32), or "auto": bfloat16 where the hardware has it and the work is large.
+        precision: Of what goes into matrix products while learning: "float32", "bfloat16" (products take half the time on
+            hardware that has it; sums and weights stay float32), or "auto": bfloat16 where the hardware has it and the work is large.
         random_state: Seed of everything random; the same seed gives the same bits on the same machine and threads.
         verbose: 1 shows progress.
 
