@@ -177,7 +177,8 @@ SETTINGS: tuple[tuple[str, str, Any, str, str], ...] = (
      "Epochs without improvement on a tenth of the labelled rows before tuning stops."),
     ("--device", "device", str, "by the size of the work", "cpu, cuda, ..."),
     ("--threads", "threads", click.IntRange(1), "by the size of the work", "CPU threads."),
-    ("--precision", "precision", click.Choice(["auto", "float32", "bfloat16"]), "auto: bfloat16 for large work on hardware that has it",
+    ("--precision", "precision", click.Choice(["auto", "float32", "bfloat16"]),
+     "auto: bfloat16 for large work on hardware that has it",
      "Numbers in matrix products while learning; bfloat16 takes half the time for them on hardware that has it."),
 )  # fmt: skip
 

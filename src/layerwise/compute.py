@@ -1,4 +1,4 @@
-"""Where to compute and with how many threads, chosen by the size of the work; and one seed for everything random."""
+"""Where to compute, with how many threads and in which precision, by the size of the work; one seed for everything."""
 
 from __future__ import annotations
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import nn
+
+from layerwise.train import Learn, backprop
 
 
 @torch.no_grad()
@@ -26,3 +29,13 @@ def initialise(network: nn.Module) -> nn.Module:
                 nn.init.xavier_uniform_(part.weight)
             nn.init.zeros_(part.bias)
     return network
+
+
+def cross_entropy(network: nn.Module) -> Learn:
+    """Back-propagation of the cross-entropy in nats between the network's logits and the labels, for `train`.
+
+    Example:
+        >>> cross_entropy(nn.Linear(4, 2))(torch.zeros(3, 4), torch.tensor([0, 1, 0])).shape
+        torch.Size([])
+    """
+    return backprop(lambda x, y: F.cross_entropy(network(x).float(), y))  # logits of shorter numbers are too coarse

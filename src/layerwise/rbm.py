@@ -120,13 +120,12 @@ class RBM(Dense):
         leave(self.hidden_bias, upper.sum(0))
         return h, v_model
 
-    def fantasy(self, v: Tensor, *, steps: int | None = None, draw: bool | None = None) -> Tensor:
+    def fantasy(self, v: Tensor) -> Tensor:
         """Visible states that the model believes in, by `steps` of Gibbs sampling.
 
         They start from data v, shape (n, visible), or, with PCD, from the persistent chains, shape (chains, visible).
         """
-        steps = self.steps if steps is None else steps
-        return self._fantasy(v, self.up(v), steps, self.sample_visible if draw is None else draw)[0]
+        return self._fantasy(v, self.up(v), self.steps, self.sample_visible)[0]
 
     @torch.no_grad()
     def gibbs(self, v: Tensor, steps: int = 1, *, draw: bool | None = None) -> Tensor:

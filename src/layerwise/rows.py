@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+MEMORY = 2**29  # bytes of rows, or of codes, that are held in memory before they stay on or go to disk
 BLOCK = 1 << 24  # bytes read at once where all rows are looked through
 
 

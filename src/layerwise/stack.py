@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from layerwise.autoencoder import Autoencoder
 from layerwise.batches import Batches
 from layerwise.layer import Layer
+from layerwise.rows import MEMORY
 from layerwise.run import SILENT, Run
 from layerwise.train import History, Training, train
-
-MEMORY = 2**29  # bytes of activations that are held in memory before they go to disk
 
 
 class Stack(nn.Sequential):

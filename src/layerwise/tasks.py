@@ -19,6 +19,7 @@ from layerwise.data import Dataset, Row
 from layerwise.estimators import ESTIMATORS, DBNClassifier
 from layerwise.files import write_whole
 from layerwise.lens import interval
+from layerwise.rows import MEMORY
 from layerwise.run import Run
 from layerwise.saving import load as load_model
 
@@ -34,7 +35,6 @@ MODELS = {
 CLASSIFIERS = ("dbn", "sae")
 PLAN = "plan.json"
 BLOCK = 2000  # rows rebuilt at once
-MEMORY = 2**29  # bytes of rows that are held in memory
 PIXELS = 64  # small pictures are enlarged to about this height and width
 GAP = 6  # pixels between pictures
 

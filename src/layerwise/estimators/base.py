@@ -92,9 +92,8 @@ class Estimator(BaseEstimator, abc.ABC):
         """Kind of the units that hold the data: `visible`, or Bernoulli for data within [0, 1] and else Gaussian."""
         if self.visible != "auto":
             return self.visible
-        return (
-            "bernoulli" if X.min() >= 0 and X.max() <= 1 else "gaussian"
-        )  # NaN in lazy rows: found by `Layer.prepare`
+        # of lazy rows nothing was looked at yet: a NaN fails here too, and is then found by `Layer.prepare`
+        return "bernoulli" if X.min() >= 0 and X.max() <= 1 else "gaussian"
 
     def _work(self) -> float:
         widths = [self.n_features_in_, *self.layers]

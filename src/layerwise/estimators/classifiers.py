@@ -22,11 +22,11 @@ from layerwise.batches import Batches
 from layerwise.dbn import DBN
 from layerwise.estimators.base import Array, Estimator, auto_epochs, look_at, rbm_rate
 from layerwise.health import HealthWarning, gradient_norms
-from layerwise.nets import initialise
+from layerwise.nets import cross_entropy, initialise
 from layerwise.rows import some
 from layerwise.run import SILENT, Run
 from layerwise.stack import Stack
-from layerwise.train import History, backprop, train
+from layerwise.train import History, train
 
 
 class StackClassifier(ClassifierMixin, Estimator):
@@ -121,9 +121,17 @@ class StackClassifier(ClassifierMixin, Estimator):
             weight_decay=self.weight_decay,
         )  # fmt: skip
         network.train()
-        learn = backprop(lambda x, t: F.cross_entropy(network(x).float(), t))
         self.histories_.append(
-            train(network, learn, batches, how, name="tuning", validate=validate, figure="cross-entropy", run=run)
+            train(
+                network,
+                cross_entropy(network),
+                batches,
+                how,
+                name="tuning",
+                validate=validate,
+                figure="cross-entropy",
+                run=run,
+            )
         )
         network.eval()
         gradients.append(gradient_norms(network, F.cross_entropy, *probe))  # type: ignore[arg-type]
@@ -234,7 +242,7 @@ class DBNClassifier(StackClassifier):
         device: "cpu", "cuda", ... or None: chosen by the size of the work.
         threads: CPU threads, or None: chosen by the size of the work.
         precision: Of what goes into matrix products while learning: "float32", "bfloat16" (products take half the time on
-            hardware that has it; sums and weights stay float32), or "auto": bfloat16 where the hardware has it and the work is large.
+            hardware that has it; sums and weights stay float32), or "auto": bfloat16 for large work on such hardware.
         random_state: Seed of everything random; the same seed gives the same bits on the same machine and threads.
         verbose: 1 shows progress.
 

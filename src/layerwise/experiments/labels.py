@@ -25,7 +25,6 @@ from typing import Any
 import click
 import numpy as np
 import torch
-import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
 from sklearn.neighbors import NearestNeighbors
@@ -37,17 +36,16 @@ from layerwise import baselines, compute
 from layerwise.batches import Batches
 from layerwise.data.labels import keep_labels
 from layerwise.dbn import DBN
-from layerwise.experiments.mnist import LOWER, Rows, error
-from layerwise.nets import initialise
-from layerwise.run import Run
-from layerwise.train import Training, backprop, train
+from layerwise.experiments.mnist import LOWER, Rows, add_line, error, shared
+from layerwise.nets import cross_entropy, initialise
+from layerwise.run import SILENT, Run
+from layerwise.train import Training, train
 
 WIDTHS = (500, 500, 2000)
 TOP = Training(epochs=15, rate=0.05, weight_decay=1e-4, schedule="linear", hold=0.6)  # no labels to tell apart: shorter
 TUNING = Training(rate=1e-3, optimizer="adam", schedule="linear")
 EPOCHS, UPDATES = 40, 1500  # of tuning: whichever is more
 NEIGHBOURS = 7
-NO_RUN = Run()
 
 
 @dataclass
@@ -94,7 +92,7 @@ def grow(rows: Rows, learned_from: Batches, run: Run) -> DBN:
 def tune(rows: Rows, network: nn.Module, labelled: Batches) -> float:
     """Error, in %, of the network after back-propagation on the labelled rows."""
     how = rows.how(TUNING, max(EPOCHS, -(-UPDATES // len(labelled))))
-    train(network, backprop(lambda x, y: F.cross_entropy(network(x).float(), y)), labelled, how, name="tuning")
+    train(network, cross_entropy(network), labelled, how, name="tuning")
     network.eval()
     return error(network, rows.other)
 
@@ -106,7 +104,7 @@ def from_all_rows(task: Task, labelled: Batches, draw: int) -> float:
 
 def from_labelled_rows(task: Task, labelled: Batches, draw: int) -> float:
     """Grown and tuned on the labelled rows."""
-    return tune(task.rows, _network(grow(task.rows, labelled, NO_RUN)), labelled)
+    return tune(task.rows, _network(grow(task.rows, labelled, SILENT)), labelled)
 
 
 def from_random(task: Task, labelled: Batches, draw: int, above: str = "bernoulli") -> float:
@@ -165,18 +163,11 @@ METHODS: dict[str, tuple[str, Method]] = {
 @click.option("--labels", type=click.IntRange(10), default=100, show_default=True, help="Labelled rows.")
 @click.option("--draws", type=click.IntRange(1), default=10, show_default=True, help="How often they are drawn.")
 @click.option("--method", "methods", type=click.Choice(list(METHODS)), multiple=True, help="One of them; default: all.")
-@click.option("--seed", default=0, show_default=True, help="Of the net that is grown on all rows.")
-@click.option("--hold-out", default=0, show_default=True, help="Training rows to measure on instead of the test set.")
-@click.option("--threads", default=1, show_default=True, help="CPU threads.")
-@click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True,
-              help="Of what goes into matrix products while learning.")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/mnist"), show_default=True,
-              help="Folder for checkpoints and results.")  # fmt: skip
+@shared
 def main(
     labels: int, draws: int, methods: tuple[str, ...], seed: int, hold_out: int, threads: int, precision: str, out: Path
 ) -> None:
     """Measure all methods on the same draws of LABELS labels: python -m layerwise.experiments.labels --labels 1000."""
-    precision = compute.choose_precision(precision, torch.device("cpu"), work=100 * 784 * 500)
     with compute.session(seed, threads), threadpool_limits(threads):
         task = Task(Rows.read(hold_out, seed, precision), out / (f"held-{hold_out}" if hold_out else "."), seed)
     asked = {"labels": labels, "seed": seed, "hold_out": hold_out, "precision": precision}
@@ -188,9 +179,7 @@ def main(
                 continue
             with compute.session(draw, threads), threadpool_limits(threads):
                 entry |= measured(task, name, labels, draw)
-            log.parent.mkdir(parents=True, exist_ok=True)
-            with open(log, "a") as file:
-                file.write(json.dumps(entry) + "\n")
+            add_line(log, entry)
             click.echo(f"{name}, draw {draw}: {entry['error']:.2f} %  ({entry['seconds']:.0f} s)")
     show([done for done in results(log) if asked.items() <= done.items()], labels)
 

@@ -9,6 +9,7 @@ Each command adds a line of JSON to OUT/results.jsonl, and takes up where it was
 
 from __future__ import annotations
 
+import functools
 import json
 import platform
 from collections.abc import Callable
@@ -19,14 +20,13 @@ from typing import Any, Literal
 import click
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layerwise import compute
 from layerwise.batches import Batches
 from layerwise.data import load
 from layerwise.dbn import DBN
-from layerwise.nets import initialise
+from layerwise.nets import cross_entropy, initialise
 from layerwise.rbm import RBM
 from layerwise.run import Run
 from layerwise.stack import Stack, reconstruction_error
@@ -109,9 +109,10 @@ def tuned(rows: Rows, run: Run, epochs: int, *, pretrained: bool = True, dropout
     if not pretrained:
         initialise(network)
     validate = (lambda: _evaluated(network, rows)) if rows.held_out else None
-    learn = backprop(lambda x, y: F.cross_entropy(network(x).float(), y))
     name = f"tuning{' from random' if not pretrained else ''}{' plain' if not dropout else ''}"
-    history = train(network, learn, rows.train, rows.how(TUNING, epochs), name=name, validate=validate, run=run)
+    history = train(
+        network, cross_entropy(network), rows.train, rows.how(TUNING, epochs), name=name, validate=validate, run=run
+    )
     return {"error": _evaluated(network, rows), "tuning_seconds": seconds(history)}
 
 
@@ -170,35 +171,32 @@ EXPERIMENTS: dict[str, tuple[str, Callable[[Rows, Run, int], Measured]]] = {
 }
 
 
+def shared(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that all experiments take; precision arrives as float32 or bfloat16."""
+
+    @click.option("--seed", default=0, show_default=True, help="Seed of the net and its training.")
+    @click.option("--hold-out", default=0, show_default=True,
+                  help="Training rows to keep apart and to measure on instead of the test set.")  # fmt: skip
+    @click.option("--threads", default=1, show_default=True, help="CPU threads.")
+    @click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True,
+                  help="Of what goes into matrix products while learning; auto: bfloat16 where there is.")  # fmt: skip
+    @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/mnist"), show_default=True,
+                  help="Folder for checkpoints and results.")  # fmt: skip
+    @functools.wraps(command)
+    def asked(precision: str, **options: Any) -> None:
+        work = 100 * 784 * 500
+        command(precision=compute.choose_precision(precision, torch.device("cpu"), work), **options)
+
+    return asked
+
+
 @click.command()
 @click.argument("name", type=click.Choice(list(EXPERIMENTS)))
-@click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @click.option("--epochs", default=0, help="Epochs of the last stage; 0 takes the ones of the results page.")
-@click.option(
-    "--hold-out",
-    default=0,
-    show_default=True,
-    help="Training rows to keep apart and to measure on instead of the test set.",
-)
-@click.option("--threads", default=1, show_default=True, help="CPU threads.")
-@click.option(
-    "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
-    default="auto",
-    show_default=True,
-    help="Of what goes into matrix products while learning; auto: bfloat16 where the processor multiplies in it.",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("runs/mnist"),
-    show_default=True,
-    help="Folder for checkpoints and results.",
-)
+@shared
 def main(name: str, seed: int, epochs: int, hold_out: int, threads: int, precision: str, out: Path) -> None:
     """Run the experiment NAME once: python -m layerwise.experiments.mnist backprop --seed 0."""
     start, experiment = EXPERIMENTS[name]
-    precision = compute.choose_precision(precision, torch.device("cpu"), work=100 * 784 * 500)
     held = f"-held-{hold_out}" if hold_out else ""
     folder = out / f"{start}-{seed}{held}"  # experiments with the same start share it
     with compute.session(seed, threads):
@@ -210,9 +208,15 @@ def main(name: str, seed: int, epochs: int, hold_out: int, threads: int, precisi
 def report(out: Path, entry: dict[str, Any]) -> None:
     """Prints a result and adds it to OUT/results.jsonl."""
     entry = entry | {"torch": torch.__version__, "numpy": np.__version__, "machine": platform.machine()}
-    with open(out / "results.jsonl", "a") as file:
-        file.write(json.dumps(entry) + "\n")
+    add_line(out / "results.jsonl", entry)
     click.echo(json.dumps(entry, indent=1))
+
+
+def add_line(log: Path, entry: dict[str, Any]) -> None:
+    """Adds a result to a file of JSON lines."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "a") as file:
+        file.write(json.dumps(entry) + "\n")
 
 
 if __name__ == "__main__":
