@@ -54,6 +54,21 @@ def test_shifted_log_partitions_differ_by_a_constant_per_row(kind: Units, size: 
         torch.testing.assert_close(short - short[:, :1], expected - expected[:, :1], atol=1e-3, rtol=1e-4)
 
 
+@pytest.mark.parametrize("kind", UNITS, ids=repr)
+def test_shifted_log_partitions_have_the_gradient_of_the_plain_ones(kind: Units) -> None:
+    a, shifts = activations(5), torch.rand(3, WIDTH, dtype=torch.float64)
+    weights = torch.rand(5, 3, dtype=torch.float64)
+    weights -= weights.mean(1, keepdim=True)  # blind to the constant per row
+    found, expected = [], []
+    for gradients, score in (
+        (found, kind.log_partitions),
+        (expected, lambda a, shifts: torch.stack([kind.log_partition(a + shift) for shift in shifts], 1)),
+    ):
+        inputs = a.clone().requires_grad_(), shifts.clone().requires_grad_()
+        gradients += torch.autograd.grad((score(*inputs) * weights).sum(), inputs)
+    torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_coins_fall_as_often_as_they_should(dtype: torch.dtype) -> None:
     p = torch.tensor([0.0, 0.001, 0.3, 0.5, 0.999, 1.0], dtype=dtype)

@@ -134,7 +134,7 @@ class Bernoulli(Units):
         padded = F.pad(activation, (0, -units % together), value=-math.inf)  # units that are never on: factors of 1
         grow = F.pad(shifts, (0, -units % together)).exp_()
         on, off = padded.clamp(max=0).exp_(), padded.clamp(min=0).neg_().exp_()
-        sums = [torch.addcmul(off, on, each).unflatten(-1, (together, -1)).prod(-2).log_().sum(-1) for each in grow]
+        sums = [torch.addcmul(off, on, each).unflatten(-1, (together, -1)).prod(-2).log().sum(-1) for each in grow]
         return torch.stack(sums, 1)
 
     def surprise(self, target: Tensor, activation: Tensor) -> Tensor:
