@@ -498,7 +498,7 @@ def generate(
 
     learned = tasks.Learned.load(folder)
     rows, names = tasks.dream(learned, labels, count, unit=unit, steps=steps, seed=seed)
-    out = out or folder / ("generated.png" if learned.row.kind == "image" else "generated.csv")
+    out = out or folder / ("generated.png" if learned.row.pictured else "generated.csv")
     tasks.save_rows(rows, names, learned.row, out, columns=count)
     lines = f", a line for each of {', '.join(dict.fromkeys(names))}" if len(set(names)) > 1 else ""
     click.echo(f"{len(rows)} rows are in {out}{lines}")

@@ -33,6 +33,7 @@ MODELS = {
     "rbm": "RBMTransformer",
 }
 CLASSIFIERS = ("dbn", "sae")
+READING = set(inspect.signature(sets.load).parameters) - {"source", "part", "holdout", "seed", "like"}
 PLAN = "plan.json"
 BLOCK = 2000  # rows rebuilt at once
 PIXELS = 64  # small pictures are enlarged to about this height and width
@@ -47,9 +48,8 @@ class Plan:
         data: A known set, or the absolute path of a file or folder.
         model: One of `MODELS`.
         labels: How many labels are kept; None keeps all.
-        label: The column of labels of a table, as for `layerwise.data.load`.
         holdout: Share of the rows held out for the test where the data has no split of its own.
-        size: (height, width) of the pictures of a folder.
+        reading: How the data is read, options of `layerwise.data.load`: the column of labels, the size of pictures, ...
         seed: Chooses the split, the labels kept, and everything random in learning.
         settings: Parameters of the estimator, without those left at their default.
     """
@@ -57,9 +57,8 @@ class Plan:
     data: str
     model: str = "dbn"
     labels: int | None = None
-    label: str | None = None
     holdout: float = 0.2
-    size: tuple[int, int] | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -67,7 +66,9 @@ class Plan:
     def of(cls, asked: Mapping[str, Any]) -> Plan:
         """A plan from fields and settings of the estimator side by side."""
         own = {name: value for name, value in asked.items() if name in cls.__dataclass_fields__}
-        return cls(**own, settings={name: value for name, value in asked.items() if name not in own})
+        reading = {name: value for name, value in asked.items() if name in READING}
+        settings = {name: value for name, value in asked.items() if name not in {*own, *reading}}
+        return cls(**own, reading=reading, settings=settings)
 
     @classmethod
     def read(cls, folder: Path) -> Plan:
@@ -83,7 +84,7 @@ class Plan:
             )
         try:
             saved = json.loads((folder / PLAN).read_text())
-            return cls(**saved | {"size": tuple(saved["size"]) if saved["size"] else None})
+            return cls(**saved | {"reading": as_read(saved["reading"])})
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{folder / PLAN} is damaged ({type(error).__name__}: {error}). Begin the run anew."
@@ -96,9 +97,7 @@ class Plan:
 
     def load(self, part: Literal["train", "test", "all"]) -> Dataset:
         """A part of the data, before labels are hidden."""
-        return sets.load(
-            self.data, part, size=self.size, label=self.label, holdout=self.holdout, seed=self.seed
-        )  # fmt: skip
+        return sets.load(self.data, part, holdout=self.holdout, seed=self.seed, **self.reading)
 
     def estimator(self) -> Any:
         """The estimator, untrained.
@@ -121,6 +120,11 @@ class Plan:
         return ESTIMATORS[MODELS[self.model]](**settings, random_state=self.seed)
 
 
+def as_read(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of reading as `load` takes them, from JSON, which knows no tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()}
+
+
 def models_with(setting: str) -> list[str]:
     """The models that take a setting."""
     if setting == "layers":
@@ -135,7 +139,7 @@ def resumed(folder: Path, asked: Mapping[str, Any]) -> Plan:
         ValueError: If the run began with another value than `asked` has for it.
     """
     plan = Plan.read(folder)
-    begun = json.loads(json.dumps({**asdict(plan), **plan.settings}))
+    begun = json.loads(json.dumps({**asdict(plan), **plan.settings, **plan.reading}))
     for name, value in json.loads(json.dumps(asked)).items():
         if begun.get(name) != value:
             was = f"{name}={begun[name]!r}" if begun.get(name) is not None else f"{name} at its default"
@@ -252,8 +256,8 @@ def describe(training: Dataset, plan: Plan) -> dict[str, Any]:
     """What the data was, for `model.json`."""
     return {
         "name": training.name, "note": training.note, "rows": len(training), "labelled": training.labelled,
-        "classes": list(training.classes), "row": training.row.to_dict(), "source": plan.data, "label": plan.label,
-        "holdout": plan.holdout, "seed": plan.seed, "size": plan.size,
+        "classes": list(training.classes), "row": training.row.to_dict(), "source": plan.data, "holdout": plan.holdout,
+        "seed": plan.seed, "reading": dict(plan.reading),
     }  # fmt: skip
 
 
@@ -303,9 +307,14 @@ class Learned:
         about = self.about
         if "source" not in about:
             raise ValueError(f"{self.folder} does not say which data it learned from. Name the data to look at.")
-        size = about["size"] and tuple(about["size"])
+        how = as_read(about["reading"])
         return sets.load(
-            about["source"], "test", size=size, label=about["label"], holdout=about["holdout"], seed=about["seed"]
+            about["source"],
+            "test",
+            holdout=about["holdout"],
+            seed=about["seed"],
+            **how,
+            like=Row.from_dict(about["row"]),
         )
 
     def rows(self, source: str | None) -> Dataset:
@@ -317,23 +326,21 @@ class Learned:
         if source is None or locate(source) == self.about.get("source"):
             return self.test_rows()
         if is_known(source):
-            return self.fitting(sets.load(source, "test"))
-        if self.row.kind == "image":
-            size = self.row.shape[-2:] if Path(source).is_dir() and not _idx(source) else None
-            return self.fitting(sets.load(source, "all", size=size))  # type: ignore[arg-type]
-        return self._table(source)
+            return self.fitting(sets.load(source, "test", like=self.row))
+        if self.row.kind == "table":
+            return self._table(source)
+        return self.fitting(sets.load(source, "all", like=self.row))
 
     def _table(self, source: str) -> Dataset:
         """A table, whether the column of labels is in it or not."""
         failures = []
-        for label in dict.fromkeys((self.about.get("label"), "")):
+        named = self.about.get("reading", {}).get("label")
+        for label in dict.fromkeys((named, "")):
             try:
-                return self.fitting(sets.load(source, "all", label=label))
+                return self.fitting(sets.load(source, "all", label=label, like=self.row))
             except ValueError as error:
                 failures.append(str(error))
-        raise ValueError(
-            failures[0] if self.about.get("label") is None else " Without a column of labels: ".join(failures)
-        )
+        raise ValueError(failures[0] if named is None else " Without a column of labels: ".join(failures))
 
     def fitting(self, data: Dataset) -> Dataset:
         """The rows in the shape that the model learned: a table's columns by their names, pictures grey or in colour."""
@@ -408,12 +415,6 @@ def _shape(row: Row) -> str:
     if row.kind == "table":
         return f"{row.size} columns"
     return " x ".join(map(str, row.shape[-2:])) + (" pixels in colour" if len(row.shape) == 3 else " grey pixels")
-
-
-def _idx(folder: str) -> bool:
-    from layerwise.data.arrays import idx_files
-
-    return bool(idx_files(Path(folder)))
 
 
 # -- testing -----------------------------------------------------------------------------------------------------------
@@ -563,7 +564,7 @@ def dream(
 def save_rows(values: np.ndarray, labels: Sequence[str], row: Row, out: Path, columns: int) -> Path:
     """Writes rows as a picture of `columns` across, or, where a row is no image, as CSV with their labels."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    if row.kind == "image":
+    if row.pictured:
         grid(values, row, columns).save(out)
         return out
     names = list(row.names) or [f"column {number}" for number in range(1, row.size + 1)]

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ class Known:
     rows: tuple[int, int]
     licence: str
     classes: tuple[str, ...]
-    read: Callable[[Path], Parts] = field(repr=False)
+    read: Callable[..., Parts] = field(repr=False)
     files: tuple[KnownFile, ...] = ()
     homes: tuple[str, ...] = ()
 
@@ -74,8 +75,8 @@ def cache_folder() -> Path:
     return Path(pooch.os_cache("layerwise"))
 
 
-def read_known(record: Known) -> Parts:
-    """The training and test parts of a known set.
+def read_known(record: Known, **how: Any) -> Parts:
+    """The training and test parts of a known set; `how` goes to its reader.
 
     Raises:
         FileNotFoundError: If its files are not in the cache; nothing is downloaded.
@@ -86,7 +87,7 @@ def read_known(record: Known) -> Parts:
             f"{record.name} is not here: {folder} lacks {', '.join(record.missing)}. Get it with "
             f"`layerwise data get {record.name}`, or set LAYERWISE_DATA to a folder that holds {record.name}/."
         )
-    found = record.read(folder)
+    found = record.read(folder, **how)
     if len(found[0].classes) != len(record.classes):
         raise ValueError(
             f"{record.name} has {len(record.classes)} classes, but the files in {folder} have {len(found[0].classes)}. "

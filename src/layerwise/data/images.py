@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 import numpy as np
 
 from layerwise.data.arrays import Parts, Piece, parts
-from layerwise.data.dataset import Array, Floats
+from layerwise.data.dataset import Array, Floats, Row
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -46,7 +46,12 @@ class Header(NamedTuple):
     deep: bool
 
 
-def read_images(folder: Path, size: tuple[int, int] | None = None, broken: Literal["stop", "skip"] = "stop") -> Parts:
+def read_images(
+    folder: Path,
+    size: tuple[int, int] | None = None,
+    broken: Literal["stop", "skip"] = "stop",
+    like: Row | None = None,
+) -> Parts:
     """Pictures in one sub-folder per class; those in `unlabelled/` or in no sub-folder have no label.
 
     A folder that holds train/ and test/, each like that, is an official split. All pictures are turned upright
@@ -56,12 +61,14 @@ def read_images(folder: Path, size: tuple[int, int] | None = None, broken: Liter
 
     Arguments:
         folder: Files that are no pictures, by their extension, are left out and counted in the note.
-        size: (height, width) of all; by default the most common one.
+        size: (height, width) of all; by default that of `like`, or the most common one.
         broken: What to do about a picture that cannot be read: "stop" with an error, or "skip" it and count it.
 
     Raises:
         ValueError: For a picture that cannot be read or is too large to be meant, and for folders not like that.
     """
+    if size is None and like is not None and like.kind == "image":
+        size = like.shape[-2], like.shape[-1]
     if size is not None and (len(size) != 2 or min(size) < 1):
         raise ValueError(f"A size is (height, width) in pixels, each at least 1, not {size}.")
     listings, others = zip(*map(_listing, _splits(folder)), strict=True)

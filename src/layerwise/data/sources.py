@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +12,7 @@ import numpy as np
 
 from layerwise.data.arrays import Parts, idx_files, is_idx, read_idx, read_idx_folder, read_npy, read_npz
 from layerwise.data.catalogue import find, read_known, suggest
-from layerwise.data.dataset import Dataset, Labels
+from layerwise.data.dataset import Dataset, Labels, Row
 from layerwise.data.images import read_images
 from layerwise.data.labels import hold_out
 from layerwise.data.tables import read_csv
@@ -22,27 +24,30 @@ def load(
     source: str | Path = "digits",
     part: Part = "train",
     *,
-    size: tuple[int, int] | None = None,
-    label: str | int | None = None,
     holdout: float = 0.2,
     seed: int = 0,
-    broken: Literal["stop", "skip"] = "stop",
+    like: Row | None = None,
+    size: tuple[int, int] | None = None,
+    label: str | int | None = None,
+    broken: Literal["stop", "skip"] | None = None,
 ) -> Dataset:
     """A part of a known set, or of what is at a path; what was done to get it is in the `note`.
 
     Sets with an official split keep it: known ones, folders with train/ and test/, folders with the four files of
     MNIST, .npz with x_train and x_test. Of others, a share of the labelled rows of each class is held out, or of all
-    rows where none has a label. The parts "train" and "test" share no row, and "all" is both together.
+    rows where none has a label. The parts "train" and "test" share no row, and "all" is both together. What has to be
+    learned from rows to make numbers of them is learned from the training part.
 
     Arguments:
         source: A known set (see `known`), or else the path of an .npz, an .npy, a CSV (.csv, .tsv, .data) or idx file,
             packed by gzip or not, or a folder of pictures.
         part: "train", "test" or "all".
-        size: (height, width) of the images from a folder of pictures; the most common one by default.
-        label: Name or number (from 1; -1 is the last) of a table's column of labels; "" = none.
         holdout: Share of the rows in "test" where there is no official split, between 0 and 1.
         seed: Chooses them.
-        broken: "skip" leaves out pictures of a folder that cannot be read, and counts them.
+        like: What a row of the data that a model learned from is: these rows are read to be the same.
+        size: (height, width) of the images from a folder of pictures; the most common one by default.
+        label: Name or number (from 1; -1 is the last) of a table's column of labels; "" = none.
+        broken: "skip" leaves out files of a folder that cannot be read, and counts them; "stop" by default.
 
     Raises:
         FileNotFoundError: If there is nothing of that name. Known sets are not downloaded: see `get`.
@@ -56,37 +61,41 @@ def load(
         raise ValueError(f"A part is 'train', 'test' or 'all', not {part!r}.")
     if not 0 < holdout < 1:
         raise ValueError(f"The share to hold out lies between 0 and 1, not at {holdout}.")
-    found = _read(source, size, label, broken)
+    found = _read(source, {"like": like, "size": size, "label": label, "broken": broken})
     if part == "all":
-        return _joined(found)
+        joined = _joined(found)
+        return joined if like else joined.fitted()
     train, test = found if len(found) == 2 else _split(found[0], holdout, seed)
     if part == "test" and not len(test):
         raise ValueError(f"{test.name}: no row can be held out for testing without emptying a class. Give more rows.")
+    if like is None:
+        train = train.fitted()
+        test = test.fitted(train.row)
     return train if part == "train" else test
 
 
-def _read(
-    source: str | Path, size: tuple[int, int] | None, label: str | int | None, broken: Literal["stop", "skip"]
-) -> Parts:
+def _read(source: str | Path, asked: Mapping[str, Any]) -> Parts:
     """Chooses the reader, and refuses options that it has no use for."""
     record = find(source) if isinstance(source, str) else None
     path = Path(source).expanduser()
-    kind = "known" if record else _kind(path)
-    if size is not None and kind != "images":
-        raise ValueError(f"A size was given, but {source} is not a folder of pictures. Leave it out.")
-    if broken != "stop" and kind != "images":
-        raise ValueError(f"broken={broken!r} was given, but {source} is not a folder of pictures. Leave it out.")
-    if label is not None and kind != "table":
-        raise ValueError(f"A column of labels ({label!r}) was given, but {source} is not a table. Leave it out.")
-    if record:
-        return read_known(record)
-    if kind == "images":
-        return read_images(path, size, broken)
-    return read_csv(path, label) if kind == "table" else READERS[kind](path)
+    reader = record.read if record else READERS[_kind(path)]
+    known = inspect.signature(reader).parameters
+    given = {name: value for name, value in asked.items() if value is not None}
+    like = given.pop("like", None)
+    for name, value in given.items():
+        if name not in known:
+            raise ValueError(f"{name}={value!r} was given, but {source} is not {FOR[name]}. Leave it out.")
+    given |= {"like": like} if like is not None and "like" in known else {}
+    return read_known(record, **given) if record else reader(path, **given)
 
 
-READERS = {".npz": read_npz, ".npy": read_npy, "idx": read_idx, "idx folder": read_idx_folder}
+READERS: dict[str, Callable[..., Parts]] = {
+    ".npz": read_npz, ".npy": read_npy, "idx": read_idx, "idx folder": read_idx_folder, "images": read_images,
+    "table": read_csv,
+}  # fmt: skip
 TABLES = (".csv", ".tsv", ".data")
+FOR = {"size": "a folder of pictures", "broken": "a folder of pictures", "label": "a table"}
+"""What each option of reading is for."""
 
 
 def _kind(path: Path) -> str:

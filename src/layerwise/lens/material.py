@@ -62,7 +62,7 @@ class Material:
     @property
     def pictured(self) -> bool:
         """Whether a row has a picture."""
-        return self.row.kind == "image"
+        return self.row.pictured
 
     def pictures(self, values: Any) -> np.ndarray:
         """Rows of values in the data's units as pictures, uint8, shape (k, height, width) or (k, height, width, 3).
