@@ -516,7 +516,7 @@ def test_postscript_is_never_run(tmp_path: Path) -> None:
         (lambda f: write_folder(f, GREY[:1], ["train"]), ["train/", "test/"]),
         (lambda f: write_folder(f, GREY[:2], ["", "a"]), ["beside sub-folders", "unlabelled"]),
         (lambda f: (f / "a").mkdir(parents=True), ["holds no pictures"]),
-        (lambda f: (f.mkdir(), write(f / "a.txt", "hello")), ["no picture", "1 other"]),
+        (lambda f: (f.mkdir(), write(f / "a.doc", "hello")), ["no picture", "1 other"]),
     ],
 )
 def test_folders_that_are_no_data_set_say_why(build: Callable[[Path], Any], words: list[str], tmp_path: Path) -> None:

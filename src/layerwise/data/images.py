@@ -6,12 +6,13 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
 from layerwise.data.arrays import Parts, Piece, parts
 from layerwise.data.dataset import Array, Floats, Row
+from layerwise.data.folders import PICTURES, Found, Reader, listing, name_of, place, splits
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,15 +27,6 @@ NOT_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 
 ORIENTATION = 0x0112
 """EXIF's tag."""
-
-UNLABELLED = ("unlabelled", "unlabeled")
-
-
-class Found(NamedTuple):
-    """A picture in a folder, and the class its sub-folder is named after: "" = none."""
-
-    file: Path
-    label: str
 
 
 class Header(NamedTuple):
@@ -52,7 +44,7 @@ def read_images(
     broken: Literal["stop", "skip"] = "stop",
     like: Row | None = None,
 ) -> Parts:
-    """Pictures in one sub-folder per class; those in `unlabelled/` or in no sub-folder have no label.
+    """Pictures of a folder or zip in one sub-folder per class; those in `unlabelled/` or in no sub-folder have no label.
 
     A folder that holds train/ and test/, each like that, is an official split. All pictures are turned upright
     by their EXIF tag, laid on white where they are transparent, and made grey if all are grey, else colour. They keep
@@ -71,10 +63,10 @@ def read_images(
         size = like.shape[-2], like.shape[-1]
     if size is not None and (len(size) != 2 or min(size) < 1):
         raise ValueError(f"A size is (height, width) in pixels, each at least 1, not {size}.")
-    listings, others = zip(*map(_listing, _splits(folder)), strict=True)
-    reader, done = _Reader(broken), Counter[str]()
+    listings, others = zip(*(listing(part, PICTURES, _wanted()) for part in splits(place(folder))), strict=True)
+    reader, done = Reader(broken, PICTURES), Counter[str]()
     headers = {
-        found.file: header for listing in listings for found in listing if (header := reader(found.file, _header))
+        found.file: header for part in listings for found in part if (header := reader(found.file, _picture(_header)))
     }
     if not headers:
         raise ValueError(
@@ -82,59 +74,16 @@ def read_images(
             "pictures, one sub-folder per class, or the path of the data file itself."
         )
     form = _form(list(headers.values()), size, folder)
-    pieces = [_piece([found for found in listing if found.file in headers], form, reader, done) for listing in listings]
-    return parts(pieces, folder.resolve().name, note=_note(form, len(headers), done, reader.skipped, sum(others)))
+    pieces = [_piece([found for found in part if found.file in headers], form, reader, done) for part in listings]
+    return parts(pieces, name_of(folder), note=_note(form, len(headers), done, reader.notes(sum(others))))
 
 
-def _splits(folder: Path) -> list[Path]:
-    """The folder itself, or its train/ and test/."""
-    both = [folder / "train", folder / "test"]
-    if all(map(Path.is_dir, both)):
-        return both
-    if alone := [part for part in both if part.is_dir()]:
-        raise ValueError(
-            f"{folder} holds {alone[0].name}/ but not the other of train/ and test/. "
-            f"Give the path {alone[0]} to split it at random, or add the other."
-        )
-    return [folder]
-
-
-def _listing(folder: Path) -> tuple[list[Found], int]:
-    """The pictures in a folder, by name, and the number of other files."""
-    subfolders = [entry for entry in _visible(folder) if entry.is_dir()]
-    loose, others = _pictures(folder)
-    found = [Found(file, "") for file in loose]
-    for subfolder in subfolders:
-        files, more = _pictures(subfolder)
-        if inner := next((entry for entry in _visible(subfolder) if entry.is_dir()), None):
-            raise ValueError(
-                f"{inner} is a folder inside the folder of a class. Move its pictures up, "
-                f"or load {subfolder} itself if its sub-folders are the classes."
-            )
-        if not files:
-            raise ValueError(f"{subfolder} is the folder of a class, but holds no pictures. Fill it or remove it.")
-        found += [Found(file, "" if subfolder.name.lower() in UNLABELLED else subfolder.name) for file in files]
-        others += more
-    if loose and subfolders:
-        raise ValueError(
-            f"{folder} holds pictures ({loose[0].name}, ...) beside sub-folders, so their class is not "
-            f"known. Move them to {folder / UNLABELLED[0]}, or to their class."
-        )
-    return found, others
-
-
-def _visible(folder: Path) -> list[Path]:
-    return [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
-
-
-def _pictures(folder: Path) -> tuple[list[Path], int]:
-    """Files that are pictures by their extension, and the number of those that are not."""
+def _wanted() -> Callable[[str], bool]:
+    """Whether a file is a picture by its extension."""
     from PIL import Image
 
     known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in _formats()}
-    files = [entry for entry in _visible(folder) if entry.is_file()]
-    pictures = [file for file in files if file.suffix.lower() in known]
-    return pictures, len(files) - len(pictures)
+    return known.__contains__
 
 
 def _formats() -> list[str]:
@@ -144,36 +93,21 @@ def _formats() -> list[str]:
     return [kind for kind in Image.OPEN if kind not in NOT_PICTURES]
 
 
-class _Reader:
-    """Reads pictures, and at a broken one stops or notes that it was skipped."""
+def _picture(look: Callable[[Image], T]) -> Callable[[BinaryIO], T]:
+    """What `look` sees in the picture that a stream holds."""
+    from PIL import Image, UnidentifiedImageError
 
-    def __init__(self, broken: Literal["stop", "skip"]) -> None:
-        if broken not in ("stop", "skip"):
-            raise ValueError(f"What to do about broken pictures is 'stop' or 'skip', not {broken!r}.")
-        self.skip = broken == "skip"
-        self.skipped: list[Path] = []
-
-    def __call__(self, file: Path, look: Callable[[Image], T]) -> T | None:
-        """What `look` sees in the picture; None if it is broken and skipped."""
-        from PIL import Image, UnidentifiedImageError
-
+    def seen(stream: BinaryIO) -> T:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
                 # A stream, not a name: of a file it can map, Pillow garbles a TIFF that lies on its side.
-                with file.open("rb") as stream, Image.open(stream, formats=_formats()) as image:
+                with Image.open(stream, formats=_formats()) as image:
                     return look(image)
         except UnidentifiedImageError:
-            reason = "its contents are of no format that Pillow knows"
-        except Exception as error:  # Pillow's readers raise whatever their parsing trips over.
-            reason = str(error) or type(error).__name__
-        if not self.skip:
-            raise ValueError(
-                f"{file} cannot be read as a picture ({reason}). Mend or remove it, or leave such files "
-                "out with broken='skip'."
-            )
-        self.skipped.append(file)
-        return None
+            raise ValueError("its contents are of no format that Pillow knows") from None
+
+    return seen
 
 
 def _header(image: Image) -> Header:
@@ -210,13 +144,13 @@ def _form(headers: Sequence[Header], size: tuple[int, int] | None, folder: Path)
     return form
 
 
-def _piece(listing: Sequence[Found], form: Header, reader: _Reader, done: Counter[str]) -> Piece:
+def _piece(listed: Sequence[Found], form: Header, reader: Reader, done: Counter[str]) -> Piece:
     """The pictures of one part; counts in `done` what was done to them."""
     shape = (form.height, form.width) if form.grey else (form.height, form.width, 3)
-    x = np.empty((len(listing), *shape), np.uint16 if form.deep else np.uint8)
+    x = np.empty((len(listed), *shape), np.uint16 if form.deep else np.uint8)
     labels: list[str] = []
-    for found in listing:
-        if seen := reader(found.file, lambda image: _drawn(image, form)):
+    for found in listed:
+        if seen := reader(found.file, _picture(lambda image: _drawn(image, form))):
             pixels, changes = seen
             x[len(labels)] = np.rint(pixels, dtype=np.float32)
             labels.append(found.label)
@@ -295,13 +229,8 @@ def _fitted(image: Image, form: Header) -> Array:
     return canvas
 
 
-def _note(form: Header, total: int, done: Counter[str], skipped: Sequence[Path], others: int) -> str:
+def _note(form: Header, total: int, done: Counter[str], left_out: Sequence[str]) -> str:
     """What was done to how many pictures, in words."""
     how = {"resized": f" to {form.height} x {form.width}, aspect ratio kept, centred, filled with the border's colour"}
     said = [f"{count} of {total} {change}{how.get(change, '')}" for change, count in sorted(done.items())]
-    if skipped:
-        some = ", ".join(file.name for file in skipped[:3]) + (", ..." if len(skipped) > 3 else "")
-        said.append(f"broken files skipped: {len(skipped)} ({some})")
-    if others:
-        said.append(f"files that are no pictures ignored: {others}")
-    return "; ".join(said)
+    return "; ".join([*said, *left_out])

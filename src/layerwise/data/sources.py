@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,9 +13,12 @@ import numpy as np
 from layerwise.data.arrays import Parts, idx_files, is_idx, read_idx, read_idx_folder, read_npy, read_npz
 from layerwise.data.catalogue import find, read_known, suggest
 from layerwise.data.dataset import Dataset, Labels, Row
+from layerwise.data.folders import PICTURES, SOUNDS, TEXTS, kind_of, place
 from layerwise.data.images import read_images
 from layerwise.data.labels import hold_out
+from layerwise.data.sound import read_sounds
 from layerwise.data.tables import read_csv
+from layerwise.data.text import read_text, read_texts
 
 Part = Literal["train", "test", "all"]
 
@@ -29,6 +32,13 @@ def load(
     like: Row | None = None,
     size: tuple[int, int] | None = None,
     label: str | int | None = None,
+    types: Mapping[str, str] | None = None,
+    text: str | Sequence[str] | None = None,
+    form: str | None = None,
+    length: int | None = None,
+    rate: int | None = None,
+    seconds: float | None = None,
+    bands: int | None = None,
     broken: Literal["stop", "skip"] | None = None,
 ) -> Dataset:
     """A part of a known set, or of what is at a path; what was done to get it is in the `note`.
@@ -47,6 +57,14 @@ def load(
         like: What a row of the data that a model learned from is: these rows are read to be the same.
         size: (height, width) of the images from a folder of pictures; the most common one by default.
         label: Name or number (from 1; -1 is the last) of a table's column of labels; "" = none.
+        types: What columns of a table are, by name (or number, from 1), where the guess is wrong: "number", "category",
+            "date" or "leave out".
+        text: Columns of a table that are text to be read; they are joined, and the other columns left out.
+        form: What text becomes: "tfidf" (by default) or "counts" of words, or "characters" or "words" in their order.
+        length: Characters or words of a row of text in order; longer ones are cut.
+        rate: Sound is resampled to it, in Hz; by default the most common one.
+        seconds: Of a clip: shorter ones are padded, longer ones cut; by default what 95 % of the clips have.
+        bands: Mel bands of a spectrogram.
         broken: "skip" leaves out files of a folder that cannot be read, and counts them; "stop" by default.
 
     Raises:
@@ -61,7 +79,9 @@ def load(
         raise ValueError(f"A part is 'train', 'test' or 'all', not {part!r}.")
     if not 0 < holdout < 1:
         raise ValueError(f"The share to hold out lies between 0 and 1, not at {holdout}.")
-    found = _read(source, {"like": like, "size": size, "label": label, "broken": broken})
+    how = {"size": size, "label": label, "types": types, "text": text, "form": form, "length": length, "rate": rate,
+           "seconds": seconds, "bands": bands, "broken": broken, "like": like}  # fmt: skip
+    found = _read(source, how)
     if part == "all":
         joined = _joined(found)
         return joined if like else joined.fitted()
@@ -91,10 +111,15 @@ def _read(source: str | Path, asked: Mapping[str, Any]) -> Parts:
 
 READERS: dict[str, Callable[..., Parts]] = {
     ".npz": read_npz, ".npy": read_npy, "idx": read_idx, "idx folder": read_idx_folder, "images": read_images,
+    "sounds": read_sounds, "texts": read_texts, ".txt": read_text,
     "table": read_csv,
 }  # fmt: skip
+FOLDERS = {PICTURES: "images", SOUNDS: "sounds", TEXTS: "texts"}
 TABLES = (".csv", ".tsv", ".data")
-FOR = {"size": "a folder of pictures", "broken": "a folder of pictures", "label": "a table"}
+FOR = {
+    "size": "a folder of pictures", "broken": "a folder of pictures or sounds", "label": "a table", "types": "a table",
+    "text": "a table", "form": "text", "length": "text", "rate": "sound", "seconds": "sound", "bands": "sound",
+}  # fmt: skip
 """What each option of reading is for."""
 
 
@@ -103,7 +128,7 @@ def _kind(path: Path) -> str:
     if not path.exists():
         raise FileNotFoundError(f"{path} is neither a known set nor a path that exists. {suggest(str(path))}")
     if path.is_dir():
-        return "idx folder" if idx_files(path) else "images"
+        return "idx folder" if idx_files(path) else FOLDERS[kind_of(path)]
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty (0 bytes). Fetch or save it again.")
     if is_idx(path):
@@ -111,6 +136,8 @@ def _kind(path: Path) -> str:
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     if suffix in TABLES:
         return "table"
+    if path.suffix.lower() == ".zip":
+        return FOLDERS[kind_of(place(path))]
     if path.suffix.lower() in READERS:
         return path.suffix.lower()
     raise ValueError(
