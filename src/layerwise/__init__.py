@@ -9,7 +9,14 @@ if TYPE_CHECKING:
     from layerwise.autoencoder import Autoencoder
     from layerwise.batches import Batches
     from layerwise.dbn import DBN
-    from layerwise.estimators import DBNClassifier, DeepAutoencoder, RBMTransformer, StackedAutoencoderClassifier
+    from layerwise.estimators import (
+        DBNClassifier,
+        DeepAutoencoder,
+        NetworkClassifier,
+        NetworkRegressor,
+        RBMTransformer,
+        StackedAutoencoderClassifier,
+    )
     from layerwise.explanation import explain
     from layerwise.layer import Layer
     from layerwise.rbm import RBM, LabelledRBM
@@ -28,6 +35,7 @@ _HOMES = {
     "batches": ("Batches",),
     "dbn": ("DBN",),
     "estimators": ("DBNClassifier", "DeepAutoencoder", "RBMTransformer", "StackedAutoencoderClassifier"),
+    "estimators.networks": ("NetworkClassifier", "NetworkRegressor"),
     "explanation": ("explain",),
     "layer": ("Layer",),
     "rbm": ("RBM", "LabelledRBM"),
@@ -53,6 +61,8 @@ __all__ = [
     "LabelledRBM",
     "Layer",
     "LazyRows",
+    "NetworkClassifier",
+    "NetworkRegressor",
     "RBMTransformer",
     "Rectified",
     "Run",

@@ -13,6 +13,22 @@ from layerwise.units import Bernoulli, Joint, Softmax, Units, as_units
 NOISES = ("masking", "gaussian", "salt-and-pepper")
 
 
+def corrupt(v: Tensor, noise: str | None, amount: float) -> Tensor:
+    """v with noise on it: one of `NOISES` or None, of `amount` as `Autoencoder` has it.
+
+    Example:
+        >>> corrupt(torch.ones(3), "masking", 0.0)
+        tensor([1., 1., 1.])
+    """
+    if noise is None or not amount:
+        return v
+    if noise == "gaussian":
+        return v + amount * torch.randn_like(v)
+    hit = torch.rand_like(v) < amount
+    filling = torch.zeros_like(v) if noise == "masking" else torch.randint_like(v, 2)
+    return torch.where(hit, filling, v)
+
+
 class Autoencoder(Dense):
     r"""One hidden layer that rebuilds its input: :math:`h = f(v W + b)`, :math:`\hat v = g(h W_{down}^T + c)`.
 
@@ -87,12 +103,18 @@ class Autoencoder(Dense):
             raise ValueError(
                 f"Units of labels are not rebuilt, so a {type(layer).__name__} has no two-way copy: untie what is below it."
             )
+        if "weight" not in (state := layer.state_dict()) or state["weight"].ndim != 2:
+            raise ValueError(f"A {type(layer).__name__} has one set of filters for both ways. For two, stack ConvAutoencoders; "
+                             "for a convolutional deep belief net leave untying and up-down out.")  # fmt: skip
         two_way = cls(layer.visible, layer.hidden, below=layer.below, above=layer.above, tied=False)
         two_way.to(next(layer.parameters()))
-        state = layer.state_dict()
         state.setdefault("down_weight", state["weight"].clone())
         two_way.load_state_dict({key: state[key].clone() for key in two_way.state_dict()})
         return two_way
+
+    @property
+    def two_way(self) -> bool:  # type: ignore[override]
+        return self.down_weight is not None
 
     @property
     def generative(self) -> Tensor:
@@ -106,13 +128,7 @@ class Autoencoder(Dense):
 
     def corrupt(self, v: Tensor) -> Tensor:
         """The input with `noise` on it, the shape of v."""
-        if self.noise is None or not self.amount:
-            return v
-        if self.noise == "gaussian":
-            return v + self.amount * torch.randn_like(v)
-        hit = torch.rand_like(v) < self.amount
-        filling = torch.zeros_like(v) if self.noise == "masking" else torch.randint_like(v, 2)
-        return torch.where(hit, filling, v)
+        return corrupt(v, self.noise, self.amount)
 
     def penalty(self, h: Tensor) -> Tensor:
         """What the code h, shape (n, hidden), costs beyond its reconstruction: sparsity, L1, contraction."""

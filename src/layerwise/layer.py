@@ -63,6 +63,7 @@ class Layer(nn.Module, abc.ABC):
     """
 
     figure: ClassVar[str] = "loss"  # what `learn` returns, for people
+    two_way: ClassVar[bool] = False  # whether the way down has weights of its own
     closed_form: ClassVar[bool] = False  # whether `learn` sets every gradient, instead of adding to it as autograd does
     standard: Standardise | None
 

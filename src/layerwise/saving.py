@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 
 from layerwise.autoencoder import Autoencoder
+from layerwise.convolution import ConvAutoencoder, ConvRBM
 from layerwise.dbn import DBN
 from layerwise.files import write_whole
 from layerwise.layer import Layer
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from layerwise.estimators import Estimator
 
 FORMAT = 1
-LAYERS: dict[str, type[Layer]] = {kind.__name__: kind for kind in (RBM, LabelledRBM, Autoencoder)}
+LAYERS: dict[str, type[Layer]] = {
+    kind.__name__: kind for kind in (RBM, LabelledRBM, Autoencoder, ConvRBM, ConvAutoencoder)
+}
 
 
 def layer_from(description: dict[str, Any]) -> Layer:
@@ -41,7 +44,7 @@ def layer_from(description: dict[str, Any]) -> Layer:
 
     settings = dict(description)
     kind = LAYERS[settings.pop("layer")]
-    settings |= {side: as_units(settings[side]) for side in ("below", "above")}
+    settings |= {side: as_units(settings[side]) for side in ("below", "above") if side in settings}
     return kind(**settings)
 
 
@@ -127,7 +130,7 @@ def _describe(estimator: Estimator) -> dict[str, Any]:
         "estimator": type(estimator).__name__,
         "params": {name: _plain(value) for name, value in estimator.get_params(deep=False).items()},
         "fitted": fitted,
-        "stack": describe_stack(estimator.stack_),
+        "stack": describe_stack(estimator.stack_) if hasattr(estimator, "stack_") else None,
         "saved": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {name: version(name) for name in ("torch", "scikit-learn", "numpy")}
         | {"layerwise": _own_version()},

@@ -136,7 +136,7 @@ class Stack(nn.Sequential):
         a deep belief net before wake-sleep. It computes the same functions as before.
         """
         for number, layer in enumerate(self.layers[:upto]):
-            if not (isinstance(layer, Autoencoder) and layer.down_weight is not None):
+            if not layer.two_way:
                 self[number] = Autoencoder.from_layer(layer)
 
     def feedforward(
@@ -166,12 +166,12 @@ class Stack(nn.Sequential):
 
 
 def with_dropout(stage: nn.Sequential, rate: float) -> nn.Sequential:
-    """The stage with dropout just before its linear map."""
+    """The stage with dropout just before its linear map or convolution."""
     if not rate:
         return stage
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     for name, part in stage.named_children():
-        if name == "linear":
+        if name in ("linear", "conv"):
             parts["dropout"] = nn.Dropout(rate)
         parts[name] = part
     return nn.Sequential(parts)

@@ -46,9 +46,10 @@ class Training:
         weight_decay: L2 penalty on weights, not on biases; its gradient is weight_decay * W.
         schedule: "constant", "linear" (to 0) or "cosine" (to 0).
         hold: Fraction of the steps, in [0, 1), before the rate begins to fall.
+        warmup: Fraction of the steps, in [0, 1), in which the rate rises from 0 (Goyal et al., 2017).
         average: Decay of a moving average of the weights that replaces them at the end (Polyak & Juditsky, 1992);
             0 leaves it out.
-        max_norm: Largest length of a unit's incoming weights in the `nn.Linear` parts (Srivastava et al., 2014, 5.1);
+        max_norm: Largest length of a unit's incoming weights in dense and convolutional parts (Srivastava et al., 2014, 5.1);
             None leaves it out.
         patience: Epochs without a better figure on held-out data before learning stops; None never stops early.
         precision: "float32" learns in the module's own precision; "bfloat16" rounds what goes into matrix products to 8
@@ -67,6 +68,7 @@ class Training:
     weight_decay: float = 0.0
     schedule: str = "constant"
     hold: float = 0.0
+    warmup: float = 0.0
     average: float = 0.0
     max_norm: float | None = None
     patience: int | None = None
@@ -75,8 +77,10 @@ class Training:
     def __post_init__(self) -> None:
         if self.epochs < 0 or self.rate < 0:
             raise ValueError(f"epochs and rate are at least 0, got epochs={self.epochs}, rate={self.rate}.")
-        if not 0 <= self.hold < 1:
-            raise ValueError(f"hold is a fraction of the steps in [0, 1), got {self.hold}.")
+        if not (0 <= self.hold < 1 and 0 <= self.warmup < 1):
+            raise ValueError(
+                f"hold and warmup are fractions of the steps in [0, 1), got {self.hold} and {self.warmup}."
+            )
         for name, known in KNOWN.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}; got {getattr(self, name)!r}.")
@@ -84,7 +88,8 @@ class Training:
     def factor(self, step: int, steps: int) -> float:
         """What the rate is multiplied with at `step` of `steps`."""
         done = max(0.0, step / max(steps, 1) - self.hold) / (1 - self.hold)
-        return {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}[self.schedule]
+        falls = {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}[self.schedule]
+        return falls * min(1.0, (step + 1) / (self.warmup * steps)) if self.warmup else falls
 
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
         """The optimizer over the parameters of `module` that want gradients."""
@@ -409,5 +414,5 @@ def largest_weight(module: nn.Module) -> float:
 def limit_norms(module: nn.Module, limit: float) -> None:
     """Rescales each hidden unit's incoming weights to a length of at most `limit`."""
     for part in module.modules():
-        if isinstance(part, nn.Linear):  # weight is (out, in)
+        if isinstance(part, nn.Linear | nn.Conv2d):  # weight is (out, in, ...)
             part.weight.copy_(part.weight.renorm(2, 0, limit))

@@ -110,7 +110,8 @@ def listing(folder: Place, what: str, wanted: Callable[[str], bool]) -> tuple[li
 
 def visible(folder: Place) -> list[Any]:
     """What is in a folder, by name, without hidden files and what a Mac adds to a zip."""
-    entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+    found: list[Any] = list(folder.iterdir())
+    entries = sorted(found, key=lambda entry: entry.name)
     return [entry for entry in entries if not entry.name.startswith((".", "__MACOSX"))]
 
 

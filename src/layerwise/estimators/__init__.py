@@ -2,10 +2,19 @@
 
 from layerwise.estimators.base import Estimator, auto_epochs
 from layerwise.estimators.classifiers import DBNClassifier, StackedAutoencoderClassifier
+from layerwise.estimators.networks import NetworkClassifier, NetworkRegressor
 from layerwise.estimators.transformers import DeepAutoencoder, RBMTransformer
 
 ESTIMATORS: dict[str, type[Estimator]] = {
-    each.__name__: each for each in (DBNClassifier, StackedAutoencoderClassifier, DeepAutoencoder, RBMTransformer)
+    each.__name__: each
+    for each in (
+        DBNClassifier,
+        StackedAutoencoderClassifier,
+        NetworkClassifier,
+        NetworkRegressor,
+        DeepAutoencoder,
+        RBMTransformer,
+    )
 }
 
 __all__ = [
@@ -13,6 +22,8 @@ __all__ = [
     "DBNClassifier",
     "DeepAutoencoder",
     "Estimator",
+    "NetworkClassifier",
+    "NetworkRegressor",
     "RBMTransformer",
     "StackedAutoencoderClassifier",
     "auto_epochs",

@@ -10,9 +10,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.base import ClassifierMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
@@ -21,6 +19,7 @@ from layerwise.autoencoder import Autoencoder
 from layerwise.batches import Batches
 from layerwise.dbn import DBN
 from layerwise.estimators.base import Array, Estimator, auto_epochs, look_at, rbm_rate
+from layerwise.estimators.labels import Labelled
 from layerwise.health import HealthWarning, gradient_norms
 from layerwise.nets import cross_entropy, initialise
 from layerwise.rows import some
@@ -29,7 +28,7 @@ from layerwise.stack import Stack
 from layerwise.train import History, train
 
 
-class StackClassifier(ClassifierMixin, Estimator):
+class StackClassifier(Labelled, Estimator):
     """A stack grown bottom-up on all rows, then tuned as a network on the labelled ones."""
 
     pretrain: str | None
@@ -75,20 +74,6 @@ class StackClassifier(ClassifierMixin, Estimator):
             network = self._new_network(stack)
             self._tune(network, X, codes, run)
         return self
-
-    def _class_codes(self, y: Any) -> np.ndarray:
-        """Class indices, shape (n,), with -1 for unlabelled rows; sets `classes_`."""
-        check_classification_targets(y)
-        y = np.asarray(y)
-        classes = np.unique(y)
-        numeric = classes.dtype.kind in "if"
-        if numeric and (classes == -1).any() and len(classes) > 2:
-            classes = classes[classes != -1]
-        if len(classes) < 2:
-            raise ValueError(f"A classifier needs two classes or more, but y holds only one class: {classes.tolist()}.")
-        self.classes_ = classes
-        codes = np.searchsorted(classes, y).clip(0, len(classes) - 1)
-        return np.where(classes[codes] == y, codes, -1).astype(np.int64)
 
     def _sample(self, X: Array, rows: int = 1000) -> Batches:
         """A few rows, spread evenly, to look at."""
@@ -170,21 +155,6 @@ class StackClassifier(ClassifierMixin, Estimator):
     def _classify(self, X: Array) -> np.ndarray:
         """Log probabilities, shape (n, classes)."""
         return self._apply(self.network_, lambda network, x: network(x).log_softmax(1), self._rows(X, reset=False))
-
-    def predict_log_proba(self, X: Array) -> np.ndarray:
-        """Log probabilities, shape (n, classes), in the order of `classes_`."""
-        check_is_fitted(self)
-        return self._classify(X)
-
-    def predict_proba(self, X: Array) -> np.ndarray:
-        """Probabilities, shape (n, classes), in the order of `classes_`."""
-        check_is_fitted(self)
-        return np.exp(self._classify(X))
-
-    def predict(self, X: Array) -> np.ndarray:
-        """The most probable class of each row, shape (n,)."""
-        check_is_fitted(self)
-        return self.classes_[self.predict_log_proba(X).argmax(1)]
 
     def encode(self, X: Array, layer: int | None = None) -> np.ndarray:
         """Codes of the pre-trained stack's `layer` (1 = lowest, None = top), shape (n, its units)."""
