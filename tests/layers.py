@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from layerwise.autoencoder import Autoencoder
 from layerwise.batches import Batches
+from layerwise.convolution import ConvAutoencoder, ConvRBM
 from layerwise.layer import Layer
 from layerwise.rbm import RBM, LabelledRBM
 from layerwise.train import Training, train
@@ -72,6 +73,14 @@ LAYERS = [
     Case(auto(above="rectified"), "auto-rectified"),
     Case(auto(below="rectified"), "auto-rectified-bernoulli"),
     Case(auto(below=Softmax(3), above="softmax"), "auto-softmax"),
+    Case(lambda: ConvRBM((1, 2, 3), 4, kernel=2, block=1), "conv-rbm"),
+    Case(lambda: ConvRBM((1, 2, 3), 4, kernel=2, block=1, steps=2, sparsity=0.3), "conv-rbm-sparse"),
+    Case(lambda: ConvRBM((1, 2, 3), 4, kernel=2, block=1, below="gaussian"), "conv-rbm-gaussian"),
+    Case(lambda: ConvAutoencoder((1, 2, 3), 8, kernel=3), "conv-auto"),
+    Case(
+        lambda: ConvAutoencoder((1, 2, 3), 8, kernel=3, below="gaussian", above="bernoulli", noise=None),
+        "conv-auto-gaussian",
+    ),
 ]
 
 

@@ -218,8 +218,9 @@ def stages_of(network: nn.Sequential, **how: Any) -> Stack:
             continue
         if isinstance(part, Recurrent):
             return Stack(Sequel(part, shape))
-        layers.append(Stage(part, shape, standardise=False, **how))
-        shape = layers[-1].out_shape
+        stage = Stage(part, shape, standardise=False, **how)
+        layers.append(stage)
+        shape = stage.out_shape
     return Stack(*layers)
 
 
