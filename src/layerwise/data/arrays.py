@@ -31,10 +31,13 @@ class Piece(NamedTuple):
     labels: Array | None = None
 
 
-def parts(pieces: Sequence[Piece], name: str, *, names: tuple[str, ...] = (), note: str = "") -> Parts:
+def parts(
+    pieces: Sequence[Piece], name: str, *, names: tuple[str, ...] = (), note: str = "", row: Row | None = None
+) -> Parts:
     """Data sets from arrays as a file holds them: one piece, or two that are an official split.
 
-    Two axes are a table, (n, height, width) and (n, height, width, 3) are images, and so is (n, 3, height, width).
+    Unless `row` says what they are, two axes are a table, (n, height, width) and (n, height, width, 3) are images, and
+    so is (n, 3, height, width).
 
     Raises:
         ValueError: If an array is empty, of no known shape, not of real and finite numbers, or does not fit its labels.
@@ -47,7 +50,7 @@ def parts(pieces: Sequence[Piece], name: str, *, names: tuple[str, ...] = (), no
         )
     for x in arrays:
         _check_finite(x, name)
-    row, scaled = _row(arrays, names)
+    row, scaled = (row, "") if row else _row(arrays, names)
     try:
         labels, classes = encode([piece.labels for piece in pieces])
     except ValueError as error:

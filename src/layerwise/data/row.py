@@ -154,5 +154,5 @@ class Row:
         return cls(**own | {"shape": tuple(saved["shape"]), "names": tuple(saved["names"])})
 
 
-FORMS: dict[str, str] = {}
+FORMS: dict[str, str] = {"SoundRow": "layerwise.data.sound"}
 """The module of each subclass, by its name."""

@@ -1,12 +1,294 @@
-"""Folders and zips of sound clips as log-mel spectrograms."""
+"""Sound: folders and zips of clips as log-mel spectrograms, and back from a spectrogram to sound.
+
+A row is what is heard, not how loud it was recorded: mono, the mean taken away, decibels below the loudest of the clip.
+The mel scale is HTK's, 2595 log10(1 + f / 700), with triangles of height 1 that sum to one between their centres.
+"""
 
 from __future__ import annotations
 
+import io
+import math
+import wave
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Self
 
-from layerwise.data.arrays import Parts
-from layerwise.data.row import Row
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from layerwise.data.arrays import Parts, Piece, parts
+from layerwise.data.folders import EXTENSIONS, SOUNDS, Found, Place, Reader, listing, name_of, place, splits
+from layerwise.data.row import Array, Floats, Row
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+WINDOW, HOP = 0.025, 0.010
+"""Seconds that a frame of a spectrogram looks at, and from one frame to the next."""
+
+BANDS = 40
+RANGE = 80.0  # decibels below the loudest that are kept
+LOWEST = 20.0  # Hz: what nobody hears must not be the loudest
+MOST = 0.95  # share of the clips that are no longer than the length of all
+INVERTING, PHASING = 20, 30  # rounds, from bands to frequencies and from those to samples
+MOMENTUM = 0.99
+
+RATES = (1000, 384_000)
+"""Hz between which a sampling rate can be meant."""
+
+MEMORY = 4 << 30
+"""Bytes that clips may take at a length nobody asked for."""
+
+LARGEST = 1 << 30
+"""Bytes of one file."""
+
+
+@dataclass(frozen=True)
+class SoundRow(Row):
+    """A clip as a log-mel spectrogram: decibels below its loudest, by band (lowest first) and frame.
+
+    Arguments:
+        shape: (bands, frames).
+        low: Decibels that are scaled to 0; silence is there.
+        high: Decibels that are scaled to 1: the loudest.
+        rate: Of the samples, in Hz.
+        window: Samples that a frame looks at.
+        hop: Samples from one frame to the next.
+        lowest: Where the first band begins, in Hz.
+        highest: Where the last band ends, in Hz.
+
+    Raises:
+        ValueError: If these do not fit together, or a band is too narrow to hold a frequency.
+
+    Example:
+        >>> row = SoundRow.of(8000, bands=40, seconds=0.5)
+        >>> row.words(300), row.window, row.hop
+        ('300 sounds of 40 bands x 50 frames (0.5 s)', 200, 80)
+        >>> tone = np.sin(2 * np.pi * 1000 * np.arange(4000) / 8000)
+        >>> decibels = row.decibels(tone)
+        >>> decibels.shape, float(decibels.max())
+        ((40, 50), 0.0)
+        >>> samples, rate = row.audio(row.scale(decibels))
+        >>> round(int(np.abs(np.fft.rfft(samples)).argmax()) * rate / len(samples), -2)  # bands are 80 Hz apart here
+        1000.0
+    """
+
+    rate: int = 0
+    window: int = 0
+    hop: int = 0
+    lowest: float = 0.0
+    highest: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kind != "sound" or len(self.shape) != 2:
+            raise ValueError(f"A row of sound has shape (bands, frames), not {self.shape} of kind {self.kind!r}.")
+        if not 1 <= self.hop <= self.window or not 0 <= self.lowest < self.highest <= self.rate / 2:
+            raise ValueError(
+                f"A row of sound has 1 <= hop <= window and 0 <= lowest < highest <= rate / 2, not {self}. "
+                "SoundRow.of(rate) chooses them."
+            )
+        narrow = int((self.bank.sum(1) == 0).sum())
+        if narrow:
+            raise ValueError(
+                f"{self.bands} bands from {self.lowest:g} to {self.highest:g} Hz are too many for windows of "
+                f"{self.window} samples at {self.rate} Hz: {narrow} of them hold no frequency. Choose fewer bands."
+            )
+
+    @classmethod
+    def of(cls, rate: int, bands: int = BANDS, seconds: float = 1.0, frames: int | None = None) -> Self:
+        """The usual form at a sampling rate: windows of 25 ms every 10 ms, up to half the rate, down to -80 dB.
+
+        Arguments:
+            rate: In Hz.
+            seconds: Of a row, where `frames` are not given; at least one frame.
+
+        Raises:
+            ValueError: If rate, bands or seconds are out of range.
+        """
+        if not RATES[0] <= rate <= RATES[1]:
+            raise ValueError(f"A sampling rate lies between {RATES[0]} and {RATES[1]} Hz, not at {rate}.")
+        if bands < 1:
+            raise ValueError(f"A spectrogram has at least 1 band, not {bands}. {BANDS} are usual.")
+        if not 0 < seconds < math.inf:
+            raise ValueError(f"A clip is more than 0 seconds long, not {seconds}. Leave it out to choose by the clips.")
+        window, hop = round(WINDOW * rate), round(HOP * rate)
+        frames = max(1, round(seconds * rate / hop)) if frames is None else frames
+        return cls("sound", (bands, frames), -RANGE, 0.0, (), rate, window, hop, LOWEST, rate / 2)
+
+    @property
+    def bands(self) -> int:
+        """Number of mel bands."""
+        return self.shape[0]
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return self.shape[1]
+
+    @property
+    def samples(self) -> int:
+        """Number of samples of a clip; frame t is centred on sample t * hop."""
+        return self.frames * self.hop
+
+    @property
+    def fft(self) -> int:
+        """Length of the Fourier transform: a power of two, at least twice the window, so that narrow bands hold a bin."""
+        return 1 << (2 * self.window - 1).bit_length()
+
+    @property
+    def bank(self) -> Array:
+        """The mel filter bank, shape (bands, fft / 2 + 1)."""
+        return mel_bank(self.rate, self.fft, self.bands, self.lowest, self.highest)
+
+    def words(self, count: int) -> str:
+        """What `count` rows are, for people."""
+        seconds = self.samples / self.rate
+        return f"{count} sounds of {self.bands} bands x {self.frames} frames ({seconds:.2g} s)"
+
+    def decibels(self, samples: npt.ArrayLike) -> Floats:
+        """Mono samples at `rate` as a row is stored: in [low, high], shape (bands, frames).
+
+        Arguments:
+            samples: Shape (k,); cut, or padded with silence at the end. How loud they are makes no difference.
+
+        Raises:
+            ValueError: If there are none, or some are NaN or infinite.
+        """
+        clip = torch.as_tensor(_fitted(_normal(np.asarray(samples, dtype=np.float64)), self.samples))
+        spectrum = self._spectrum(clip)[:, : self.frames]
+        power = self.bank @ spectrum.abs().square().numpy()
+        least = 10 ** ((self.low or 0.0) / 10)
+        relative = power / (power.max() or 1.0)
+        return (10 * np.log10(relative.clip(least))).astype(np.float32) + np.float32(self.high or 0.0)
+
+    def audio(self, values: npt.ArrayLike) -> tuple[Floats, int]:
+        """One row of scaled values as sound: its phase is made up (Griffin and Lim, 1984), always in the same way.
+
+        Arguments:
+            values: In [0, 1], flat or of the row's shape; what lies outside is clipped.
+
+        Returns:
+            Samples in [-1, 1], shape (frames * hop,), and their rate in Hz. All zeros if all values are.
+
+        Raises:
+            ValueError: For values that are too many, too few or not numbers.
+        """
+        with torch.no_grad():
+            samples = self._griffin_lim(torch.as_tensor(self._magnitudes(self._checked(values)))).numpy()
+        peak = np.abs(samples).max()
+        return (samples / peak if peak else samples).astype(np.float32), self.rate
+
+    def wav(self, values: npt.ArrayLike) -> bytes:
+        """What `audio` gives as a file: WAV of 16 bits, mono."""
+        samples, rate = self.audio(values)
+        file = io.BytesIO()
+        with wave.open(file, "wb") as out:
+            out.setparams((1, 2, rate, 0, "NONE", ""))
+            out.writeframes(np.rint(32767 * samples).astype("<i2").tobytes())
+        return file.getvalue()
+
+    def picture(self, values: npt.ArrayLike) -> Image:
+        """The spectrogram as a grey picture: time from left to right, low frequencies at the bottom."""
+        pixels = np.asarray(values)
+        return super().picture(pixels.reshape(self.shape)[::-1] if pixels.size == self.size else pixels)
+
+    def _checked(self, values: npt.ArrayLike) -> Array:
+        scaled = np.asarray(values, dtype=np.float64)
+        if scaled.size != self.size:
+            raise ValueError(
+                f"A sound of shape {self.shape} takes {self.size} values, but {scaled.size} came. "
+                "Give one row at a time."
+            )
+        if np.isnan(scaled).any():
+            raise ValueError(
+                f"{np.isnan(scaled).sum()} of {self.size} values are NaN: the model that made them diverged. "
+                "Train it again at a smaller learning rate."
+            )
+        return scaled.reshape(self.shape).clip(0, 1)
+
+    def _magnitudes(self, scaled: Array) -> Array:
+        """Magnitudes of each frequency, shape (fft / 2 + 1, frames + 1), whose bands have the given levels."""
+        decibels = ((self.high or 0.0) - (self.low or 0.0)) * (scaled - 1)
+        wanted = np.where(scaled > 0, 10 ** (decibels / 10), 0.0)  # the lowest level stands for all that is below
+        # Richardson (1972) and Lucy (1974): unlike the pseudo-inverse, never below 0, and right in faint bands too.
+        power, weight = self.bank.T @ wanted, self.bank.sum(0)[:, None].clip(1e-12)
+        for _ in range(INVERTING):
+            power *= self.bank.T @ (wanted / (self.bank @ power).clip(1e-30)) / weight
+        return np.sqrt(np.pad(power, ((0, 0), (0, 1))))
+
+    def _griffin_lim(self, magnitudes: Tensor) -> Tensor:
+        """Samples whose spectrum has about these magnitudes, by the fast form (Perraudin et al., 2013)."""
+        random = torch.Generator().manual_seed(0)
+        phase = 2 * math.pi * torch.rand(magnitudes.shape, generator=random, dtype=magnitudes.dtype)
+        last = torch.zeros(1)
+        for _ in range(PHASING):
+            spectrum = self._spectrum(self._sound(torch.polar(magnitudes, phase)))
+            phase = (spectrum + MOMENTUM * (spectrum - last)).angle()
+            last = spectrum
+        return self._sound(torch.polar(magnitudes, phase))
+
+    def _spectrum(self, samples: Tensor) -> Tensor:
+        """Short-time Fourier transform, shape (fft / 2 + 1, frames + 1), of samples, shape (samples,)."""
+        return torch.stft(
+            samples, self.fft, self.hop, self.window, self._hann(), pad_mode="constant", return_complex=True
+        )
+
+    def _sound(self, spectrum: Tensor) -> Tensor:
+        return torch.istft(spectrum, self.fft, self.hop, self.window, self._hann(), length=self.samples)
+
+    def _hann(self) -> Tensor:
+        return torch.hann_window(self.window, dtype=torch.float64)
+
+
+@lru_cache(maxsize=16)
+def mel_bank(rate: int, fft: int, bands: int, lowest: float, highest: float) -> Array:
+    """HTK's mel filter bank: triangles of height 1 whose corners are evenly spaced in mel, shape (bands, fft / 2 + 1).
+
+    Arguments:
+        rate: Sampling rate, in Hz.
+        fft: Length of the Fourier transform.
+        lowest: Where the first triangle begins, in Hz.
+        highest: Where the last one ends, in Hz.
+
+    Example:
+        >>> mel_bank(8000, 16, 2, 0.0, 4000.0).round(2)
+        array([[0.  , 0.81, 0.68, 0.25, 0.  , 0.  , 0.  , 0.  , 0.  ],
+               [0.  , 0.  , 0.32, 0.75, 0.91, 0.68, 0.45, 0.23, 0.  ]])
+    """
+    edges = mel_to_hertz(np.linspace(hertz_to_mel(lowest), hertz_to_mel(highest), bands + 2))[:, None]
+    frequencies = np.arange(fft // 2 + 1) * rate / fft
+    rise = (frequencies - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    fall = (edges[2:] - frequencies) / (edges[2:] - edges[1:-1])
+    bank: Array = np.minimum(rise, fall).clip(0)
+    bank.setflags(write=False)  # the cache hands it to everyone
+    return bank
+
+
+def hertz_to_mel(hertz: npt.ArrayLike) -> Array:
+    """HTK's scale: about even below 1000 Hz, logarithmic above."""
+    return 2595 * np.log10(1 + np.asarray(hertz) / 700)
+
+
+def mel_to_hertz(mel: npt.ArrayLike) -> Array:
+    """The other way."""
+    return 700 * (10 ** (np.asarray(mel) / 2595) - 1)
+
+
+def resampled(samples: Array, rate: int, wanted: int) -> Array:
+    """Samples at another rate in Hz, shape (ceil(k * wanted / rate),)."""
+    if rate == wanted:
+        return samples
+    from scipy.signal import resample_poly
+
+    common = math.gcd(rate, wanted)
+    return resample_poly(samples, wanted // common, rate // common)
 
 
 def read_sounds(
@@ -17,5 +299,263 @@ def read_sounds(
     broken: Literal["stop", "skip"] = "stop",
     like: Row | None = None,
 ) -> Parts:
-    """Clips in one sub-folder per class."""
-    raise NotImplementedError
+    """Clips of a folder or zip in one sub-folder per class; those in `unlabelled/` or in no sub-folder have no label.
+
+    A folder that holds train/ and test/, each like that, is an official split. WAV, FLAC, OGG, MP3, AIFF and AU are
+    read, of any rate and number of channels; a zip is not unpacked. Shorter clips are padded with silence at the end,
+    longer ones cut there; how many frames each had is in `Dataset.lengths`. Rows are stored as float16 decibels.
+
+    Arguments:
+        path: Files that are no sounds, by their extension, are left out and counted in the note.
+        rate: That all are resampled to, in Hz; by default the most common one (of the training part).
+        seconds: Of all; by default as long as 95 % of the clips (of the training part) are at most.
+        bands: Mel bands; 40 by default.
+        broken: What to do about a clip that cannot be read: "stop" with an error, or "skip" it and count it.
+        like: A `SoundRow` that these rows are to be like; it says rate, length and bands.
+
+    Raises:
+        ImportError: If soundfile is not installed.
+        ValueError: For a clip that cannot be read, for options out of range, and for folders not like that.
+    """
+    listings, others = zip(
+        *(listing(part, SOUNDS, EXTENSIONS[SOUNDS].__contains__) for part in splits(place(path))), strict=True
+    )
+    asked = Asked(rate, seconds, bands, like if isinstance(like, SoundRow) else None)
+    return _read(listings, asked, Reader(broken, SOUNDS), path, sum(others))
+
+
+def read_fsdd(
+    folder: Path,
+    rate: int | None = None,
+    seconds: float | None = None,
+    bands: int | None = None,
+    like: Row | None = None,
+) -> Parts:
+    """Free Spoken Digit Dataset, fsdd.zip in a folder: recordings 0 to 4 of each digit and speaker are for testing."""
+    asked = Asked(rate, seconds, bands, like if isinstance(like, SoundRow) else None)
+    return _read(_fsdd(folder), asked, Reader("stop", SOUNDS), folder / FSDD, 0)
+
+
+def fsdd_speakers(folder: Path) -> tuple[Array, Array]:
+    """Who speaks in each row of the training and of the test part of `read_fsdd`, shape (n,), text."""
+    train, test = (np.array([_spoken(found.file)[1] for found in part]) for part in _fsdd(folder))
+    return train, test
+
+
+FSDD = "fsdd.zip"
+
+
+def _fsdd(folder: Path) -> list[list[Found]]:
+    """The recordings of the training part and of the test part, by name."""
+    loose, _ = listing(place(folder / FSDD), SOUNDS, EXTENSIONS[SOUNDS].__contains__)
+    both: list[list[Found]] = [[], []]
+    for found in loose:
+        digit, _, index = _spoken(found.file)
+        both[index < 5].append(Found(found.file, digit))
+    return both
+
+
+def _spoken(file: Place) -> tuple[str, str, int]:
+    """Digit, speaker and number of a recording, from its name: 7_jackson_32.wav."""
+    match file.name.removesuffix(".wav").split("_"):
+        case [digit, speaker, index] if index.isdecimal():
+            return digit, speaker, int(index)
+    raise ValueError(
+        f"{file} is not named like 7_jackson_32.wav, as recordings of spoken digits are. Fetch them again."
+    )
+
+
+class Asked(NamedTuple):
+    """What is asked of all clips, None where they decide."""
+
+    rate: int | None
+    seconds: float | None
+    bands: int | None
+    like: SoundRow | None
+
+
+class Header(NamedTuple):
+    """What the header of a clip says."""
+
+    rate: int
+    channels: int
+    samples: int
+
+    def frames(self, rate: int, hop: int) -> int:
+        """Frames of the clip at another rate, at least 1."""
+        return -(-self.samples * rate // (self.rate * hop))
+
+
+def _read(listings: Sequence[Sequence[Found]], asked: Asked, reader: Reader, path: Path, others: int) -> Parts:
+    """The parts of a set of clips."""
+    _soundfile()  # a reader would take its absence for broken files
+    headers = {found.file: header for part in listings for found in part if (header := reader(found.file, _header))}
+    known = [[found for found in part if found.file in headers] for part in listings]
+    if not all(known):
+        raise ValueError(
+            f"{path} holds {'no sound' if not headers else 'train/ and test/, but one of them no sound'} that can be "
+            f"read ({others} other files, {len(reader.skipped)} broken). Give a folder of clips ("
+            f"{', '.join(sorted(EXTENSIONS[SOUNDS]))}), one sub-folder per class."
+        )
+    row = _row([headers[found.file] for found in known[0]], len(headers), asked, path)
+    done = Counter[str]()
+    pieces, lengths = zip(*(_piece(part, headers, row, reader, done) for part in known), strict=True)
+    note = "; ".join([_form(row, asked), *_changes(done, row), *reader.notes(others)])
+    found = parts(pieces, name_of(path), row=row, note=note)
+    return tuple(replace(part, lengths=length) for part, length in zip(found, lengths, strict=True))
+
+
+def _row(headers: Sequence[Header], total: int, asked: Asked, path: Path) -> SoundRow:
+    """What all clips become."""
+    if asked.like:
+        return _like(asked.like, asked)
+    rate = Counter(header.rate for header in headers).most_common(1)[0][0] if asked.rate is None else asked.rate
+    bands = BANDS if asked.bands is None else asked.bands
+    if asked.seconds is not None:
+        return SoundRow.of(rate, bands, asked.seconds)
+    hop = SoundRow.of(rate, bands).hop
+    lengths = [header.frames(rate, hop) for header in headers]
+    row = SoundRow.of(rate, bands, frames=int(np.quantile(lengths, MOST, method="inverted_cdf")))
+    # What is stored, and what one clip takes on its way there: its samples, as read, and its spectrum.
+    need = 2 * total * row.size + row.frames * (row.fft * 16 + row.hop * 64)
+    if need > MEMORY:
+        raise ValueError(
+            f"{path}: {total} clips of {row.samples / rate:.0f} s would take {need / 2**30:.0f} GiB of memory. "
+            "Choose a shorter length, as in seconds=10."
+        )
+    return row
+
+
+def _like(like: SoundRow, asked: Asked) -> SoundRow:
+    """The row to be like, if nothing else is asked."""
+    form = Asked(like.rate, like.samples / like.rate, like.bands, None)
+    for name, wanted, has in zip(asked._fields[:3], asked[:3], form[:3], strict=True):
+        if wanted is not None and wanted != has:
+            raise ValueError(
+                f"{name}={wanted} was asked, but these clips are to be like rows of {name}={has}. Leave it out."
+            )
+    return like
+
+
+def _piece(
+    listed: Sequence[Found], headers: dict[Place, Header], row: SoundRow, reader: Reader, done: Counter[str]
+) -> tuple[Piece, Array]:
+    """The clips of one part and their lengths in frames; counts in `done` what was done to them."""
+    x = np.empty((len(listed), *row.shape), np.float16)
+    labels: list[str] = []
+    lengths: list[int] = []
+    for found in listed:
+        decibels = reader(found.file, lambda stream: row.decibels(_heard(stream, row)))
+        if decibels is not None:
+            header = headers[found.file]
+            x[len(labels)] = decibels
+            labels.append(found.label)
+            lengths.append(header.frames(row.rate, row.hop))
+            done.update(_done(header, row, lengths[-1], silent=decibels.max() == row.low))
+    return Piece(x[: len(labels)], np.array(labels) if any(labels) else None), np.array(lengths, np.int64)
+
+
+def _done(header: Header, row: SoundRow, frames: int, silent: bool) -> list[str]:
+    """What was done to a clip."""
+    changes = {
+        "mixed down": header.channels > 1,
+        "resampled": header.rate != row.rate,
+        "padded": frames < row.frames,
+        "cut": frames > row.frames,
+        "silent": silent,
+    }
+    return ["clips", *(change for change, made in changes.items() if made)]
+
+
+def _form(row: SoundRow, asked: Asked) -> str:
+    """What a row is, in words."""
+    why = " (the most common rate)" if asked.rate is None and not asked.like else ""
+    ms = [f"{1000 * samples / row.rate:.3g}" for samples in (row.window, row.hop)]
+    return (
+        f"log-mel spectrograms at {row.rate} Hz{why}: {row.bands} HTK bands from {row.lowest:g} to {row.highest:g} Hz, "
+        f"windows of {ms[0]} ms every {ms[1]} ms, decibels below the loudest of a clip down to {row.low:g}"
+    )
+
+
+def _changes(done: Counter[str], row: SoundRow) -> list[str]:
+    """What was done to how many clips, in words."""
+    length = f"{row.samples / row.rate:.3g} s"
+    words = {
+        "mixed down": "mixed down to mono",
+        "resampled": f"resampled to {row.rate} Hz",
+        "padded": f"padded with silence to {length}",
+        "cut": f"cut to {length}",
+        "silent": "silent",
+    }
+    return [f"{done[change]} of {done['clips']} {how}" for change, how in words.items() if done[change]]
+
+
+def _header(stream: BinaryIO) -> Header:
+    with _opened(stream) as file:
+        header = Header(file.samplerate, file.channels, file.frames)
+    if not RATES[0] <= header.rate <= RATES[1]:
+        raise ValueError(f"its header gives a sampling rate of {header.rate} Hz")
+    if header.samples == 0:
+        raise ValueError("it is 0 seconds long")
+    if header.samples >= 1 << 62:  # libsndfile's word for a stream whose end it does not know
+        raise ValueError("its header does not say how long it is")
+    return header
+
+
+def _heard(stream: BinaryIO, row: SoundRow) -> Array:
+    """The samples of a clip that go into a row: mono, at the rate of the row."""
+    with _opened(stream) as file:
+        # A little more than the row holds: the resampling filter looks ahead.
+        wanted = min(file.frames, math.ceil((row.samples / row.rate + HOP) * file.samplerate))
+        samples = file.read(wanted, dtype="float32", always_2d=True)
+        rate = file.samplerate
+    if len(samples) < 0.9 * wanted:  # lossy formats may be a few samples off
+        raise ValueError(f"it is cut short: {len(samples)} of {wanted} samples are there")
+    if bad := int((~np.isfinite(samples)).sum()):
+        raise ValueError(f"{bad} of its {samples.size} samples are NaN or infinite")
+    return resampled(samples.mean(1), rate, row.rate)
+
+
+def _opened(stream: BinaryIO) -> Any:
+    """The clip that a stream holds, as soundfile opens it."""
+    soundfile = _soundfile()
+    if isinstance(stream, zipfile.ZipExtFile):  # it would be unpacked again at each step back
+        held = stream.read(LARGEST + 1)
+        if len(held) > LARGEST:
+            raise ValueError(f"it is larger than {LARGEST >> 30} GiB, which is no clip")
+        stream = io.BytesIO(held)
+    try:
+        return soundfile.SoundFile(stream)
+    except soundfile.LibsndfileError as error:
+        reason = error.error_string
+        if "SF_INFO" in reason:
+            reason = "its header lacks the sampling rate or the number of channels"
+        raise ValueError(reason.rstrip(".")) from None
+
+
+def _soundfile() -> Any:
+    try:
+        import soundfile
+    except (ImportError, OSError) as error:  # OSError: the library it wraps is not there
+        raise ImportError(
+            f"Sounds are read by soundfile, which is not here ({error}). Install it: pip install 'layerwise[sound]'"
+        ) from error
+    return soundfile
+
+
+def _normal(samples: Array) -> Array:
+    """Without its mean, which would be the loudest of all, and with a peak of 1."""
+    if samples.ndim != 1 or not samples.size:
+        raise ValueError(f"A clip has samples of shape (k,), at least one, not {samples.shape}. Mix channels down.")
+    if bad := int((~np.isfinite(samples)).sum()):
+        raise ValueError(f"{bad} of {samples.size} samples are NaN or infinite. Mend or leave out the clip.")
+    centred = samples - samples.mean()
+    peak = np.abs(centred).max()
+    # Of a constant, rounding leaves a little, which must not become the loudest.
+    return centred / peak if peak > 1e-7 * np.abs(samples).max() else np.zeros_like(samples)
+
+
+def _fitted(samples: Array, count: int) -> Array:
+    """Cut, or padded with silence at the end, shape (count,)."""
+    cut = samples[:count]
+    return np.pad(cut, (0, count - len(cut)))
