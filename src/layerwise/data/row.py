@@ -154,5 +154,7 @@ class Row:
         return cls(**own | {"shape": tuple(saved["shape"]), "names": tuple(saved["names"])})
 
 
-FORMS: dict[str, str] = {"SoundRow": "layerwise.data.sound"}
+FORMS: dict[str, str] = {
+    "ColumnsRow": "layerwise.data.columns", "SoundRow": "layerwise.data.sound", "TextRow": "layerwise.data.text",
+}  # fmt: skip
 """The module of each subclass, by its name."""

@@ -18,7 +18,7 @@ from layerwise.data.images import read_images
 from layerwise.data.labels import hold_out
 from layerwise.data.sound import read_sounds
 from layerwise.data.tables import read_csv
-from layerwise.data.text import read_text, read_texts
+from layerwise.data.text import TextRow, read_text, read_text_table, read_texts
 
 Part = Literal["train", "test", "all"]
 
@@ -60,8 +60,9 @@ def load(
         types: What columns of a table are, by name (or number, from 1), where the guess is wrong: "number", "category",
             "date" or "leave out".
         text: Columns of a table that are text to be read; they are joined, and the other columns left out.
-        form: What text becomes: "tfidf" (by default) or "counts" of words, or "characters" or "words" in their order.
-        length: Characters or words of a row of text in order; longer ones are cut.
+        form: What text becomes: "tfidf" (by default) or "counts" of words, or "characters", "words" or "subwords" in their
+            order.
+        length: Characters, words or subwords of a row of text in order; longer ones are cut.
         rate: Sound is resampled to it, in Hz; by default the most common one.
         seconds: Of a clip: shorter ones are padded, longer ones cut; by default what 95 % of the clips have.
         bands: Mel bands of a spectrogram.
@@ -99,9 +100,11 @@ def _read(source: str | Path, asked: Mapping[str, Any]) -> Parts:
     record = find(source) if isinstance(source, str) else None
     path = Path(source).expanduser()
     reader = record.read if record else READERS[_kind(path)]
-    known = inspect.signature(reader).parameters
     given = {name: value for name, value in asked.items() if value is not None}
     like = given.pop("like", None)
+    if reader is READERS["table"] and ("text" in given or isinstance(like, TextRow)):
+        reader = read_text_table
+    known = inspect.signature(reader).parameters
     for name, value in given.items():
         if name not in known:
             raise ValueError(f"{name}={value!r} was given, but {source} is not {FOR[name]}. Leave it out.")
@@ -117,7 +120,7 @@ READERS: dict[str, Callable[..., Parts]] = {
 FOLDERS = {PICTURES: "images", SOUNDS: "sounds", TEXTS: "texts"}
 TABLES = (".csv", ".tsv", ".data")
 FOR = {
-    "size": "a folder of pictures", "broken": "a folder of pictures or sounds", "label": "a table", "types": "a table",
+    "size": "a folder of pictures", "broken": "a folder of files", "label": "a table", "types": "a table",
     "text": "a table", "form": "text", "length": "text", "rate": "sound", "seconds": "sound", "bands": "sound",
 }  # fmt: skip
 """What each option of reading is for."""
@@ -136,13 +139,16 @@ def _kind(path: Path) -> str:
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     if suffix in TABLES:
         return "table"
+    if suffix == ".txt":
+        return suffix
     if path.suffix.lower() == ".zip":
         return FOLDERS[kind_of(place(path))]
     if path.suffix.lower() in READERS:
         return path.suffix.lower()
     raise ValueError(
         f"{path}: {path.suffix or 'a name without extension'} is of no known kind. Readable are .npz, .npy, "
-        f"{', '.join(TABLES)} (or .gz of these), idx files (...-idx3-ubyte), and folders of pictures."
+        f"{', '.join(TABLES)}, .txt (or .gz of these), idx files (...-idx3-ubyte), and folders or zips of pictures, "
+        "sounds or texts."
     )
 
 
