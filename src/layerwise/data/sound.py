@@ -19,8 +19,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from layerwise.data.arrays import Parts, Piece, parts
 from layerwise.data.folders import EXTENSIONS, SOUNDS, Found, Place, Reader, listing, name_of, place, splits
@@ -161,9 +159,8 @@ class SoundRow(Row):
         Raises:
             ValueError: If there are none, or some are NaN or infinite.
         """
-        clip = torch.as_tensor(_fitted(_normal(np.asarray(samples, dtype=np.float64)), self.samples))
-        spectrum = self._spectrum(clip)[:, : self.frames]
-        power = self.bank @ spectrum.abs().square().numpy()
+        clip = _fitted(_normal(np.asarray(samples, dtype=np.float64)), self.samples)
+        power = self.bank @ np.abs(self._spectrum(clip)[:, : self.frames]) ** 2
         least = 10 ** ((self.low or 0.0) / 10)
         relative = power / (power.max() or 1.0)
         return (10 * np.log10(relative.clip(least))).astype(np.float32) + np.float32(self.high or 0.0)
@@ -180,8 +177,7 @@ class SoundRow(Row):
         Raises:
             ValueError: For values that are too many, too few or not numbers.
         """
-        with torch.no_grad():
-            samples = self._griffin_lim(torch.as_tensor(self._magnitudes(self._checked(values)))).numpy()
+        samples = self._griffin_lim(self._magnitudes(self._checked(values)))
         peak = np.abs(samples).max()
         return (samples / peak if peak else samples).astype(np.float32), self.rate
 
@@ -223,28 +219,33 @@ class SoundRow(Row):
             power *= self.bank.T @ (wanted / (self.bank @ power).clip(1e-30)) / weight
         return np.sqrt(np.pad(power, ((0, 0), (0, 1))))
 
-    def _griffin_lim(self, magnitudes: Tensor) -> Tensor:
+    def _griffin_lim(self, magnitudes: Array) -> Array:
         """Samples whose spectrum has about these magnitudes, by the fast form (Perraudin et al., 2013)."""
-        random = torch.Generator().manual_seed(0)
-        phase = 2 * math.pi * torch.rand(magnitudes.shape, generator=random, dtype=magnitudes.dtype)
-        last = torch.zeros(1)
+        phase = 2 * math.pi * np.random.RandomState(0).random_sample(magnitudes.shape)
+        last: Array = np.zeros(1)
         for _ in range(PHASING):
-            spectrum = self._spectrum(self._sound(torch.polar(magnitudes, phase)))
-            phase = (spectrum + MOMENTUM * (spectrum - last)).angle()
+            spectrum = self._spectrum(self._sound(magnitudes * np.exp(1j * phase)))
+            phase = np.angle(spectrum + MOMENTUM * (spectrum - last))
             last = spectrum
-        return self._sound(torch.polar(magnitudes, phase))
+        return self._sound(magnitudes * np.exp(1j * phase))
 
-    def _spectrum(self, samples: Tensor) -> Tensor:
-        """Short-time Fourier transform, shape (fft / 2 + 1, frames + 1), of samples, shape (samples,)."""
-        return torch.stft(
-            samples, self.fft, self.hop, self.window, self._hann(), pad_mode="constant", return_complex=True
-        )
+    def _spectrum(self, samples: Array) -> Array:
+        """Short-time Fourier transform, shape (fft / 2 + 1, frames + 1), of samples, shape (samples,), float64."""
+        import torch
 
-    def _sound(self, spectrum: Tensor) -> Tensor:
-        return torch.istft(spectrum, self.fft, self.hop, self.window, self._hann(), length=self.samples)
+        hann = torch.hann_window(self.window, dtype=torch.float64)
+        signal = torch.from_numpy(samples)
+        form = self.fft, self.hop, self.window, hann
+        return torch.stft(signal, *form, pad_mode="constant", return_complex=True).numpy()
 
-    def _hann(self) -> Tensor:
-        return torch.hann_window(self.window, dtype=torch.float64)
+    def _sound(self, spectrum: Array) -> Array:
+        """The samples of a short-time Fourier transform, shape (samples,)."""
+        import torch
+
+        hann = torch.hann_window(self.window, dtype=torch.float64)
+        return torch.istft(
+            torch.from_numpy(spectrum), self.fft, self.hop, self.window, hann, length=self.samples
+        ).numpy()
 
 
 @lru_cache(maxsize=16)
