@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
+import itertools
 import json
+import lzma
 import os
+import re
 import struct
 import subprocess
 import sys
+import tarfile
 import threading
 import tracemalloc
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +29,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from layerwise.data import Dataset, Known, KnownFile, Row, cache_folder, catalogue, get, keep_labels, known, load
+from layerwise.data import (
+    Dataset,
+    Known,
+    KnownFile,
+    Row,
+    cache_folder,
+    catalogue,
+    download,
+    get,
+    keep_labels,
+    known,
+    load,
+)  # fmt: skip
 from layerwise.data.arrays import read_idx_folder
+from layerwise.data.photographs import read_cifar10, read_orl_faces
 
 GREY = np.random.default_rng(0).integers(0, 256, (12, 5, 4), dtype=np.uint8)
 COLOUR = np.random.default_rng(1).integers(0, 256, (12, 5, 4, 3), dtype=np.uint8)
@@ -777,9 +796,12 @@ def test_digits_are_there_and_split_for_good() -> None:
 
 def test_the_catalogue_is_complete() -> None:
     for record in known():
-        assert record.kind in ("image", "table") and record.about and record.licence
-        assert all(len(file.sha256) == 64 and file.bytes > 0 for file in record.files)
-        assert bool(record.files) == bool(record.homes) and all(home.endswith("/") for home in record.homes)
+        assert record.kind in ("image", "table", "sound", "text") and record.about and record.licence and record.page
+        assert all(home.endswith("/") for home in record.homes)
+        assert not record.files or bool(record.homes) != bool(record.by_hand)
+        for file in record.files if record.homes else ():
+            kind, _, digest = file.sha256.rpartition(":")
+            assert len(digest) == {"": 64, "md5": 32}[kind] and int(digest, 16)
 
 
 @pytest.mark.parametrize("record", [record for record in known() if record.files], ids=lambda record: record.name)
@@ -787,17 +809,116 @@ def test_the_real_sets_are_what_the_catalogue_says(record: Known) -> None:
     if "LAYERWISE_DATA" not in os.environ or record.missing:
         pytest.skip(f"LAYERWISE_DATA is not a folder with {record.name}")
     get(record.name, progress=False)  # checks, and finds nothing to download
-    for part, rows in zip(("train", "test"), record.rows, strict=True):
-        data = load(record.name, part)  # type: ignore[arg-type]
-        assert data.x.shape == (rows, *record.shape) and data.classes == record.classes
+    data = load(record.name, "all")
+    rows = sum(record.rows)
+    if "a part: " in data.note:
+        rows = sum(map(int, re.findall(r"(\d+) of \d+ t\w+ rows", data.note)))
+    assert len(data) == rows and data.classes == record.classes and data.row.kind == record.kind
+    assert record.kind == "text" or data.x.shape[1:] == record.shape
+    if record.classes:
         assert data.y is not None and np.bincount(data.y).tolist().count(0) == 0 and data.labelled == rows
 
 
-class Home(HTTPServer):
-    """Serves a folder: whole, with a byte changed, or cut in the middle."""
+def cifar_records(count: int, seed: int) -> np.ndarray:
+    records = np.random.default_rng(seed).integers(0, 256, (count, 3073), dtype=np.uint8)
+    records[:, 0] = np.arange(count) % 10
+    return records
+
+
+def write_cifar(folder: Path, files: dict[str, bytes], packed: str) -> None:
+    folder.mkdir()
+    if packed == ".tar.gz":
+        with tarfile.open(folder / "cifar-10-binary.tar.gz", "w:gz") as archive:
+            for name, content in reversed(files.items()):  # the order in the archive does not matter
+                member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+        return
+    pack = {"": bytes, ".xz": lzma.compress, ".gz": gzip.compress}[packed]
+    for name, content in files.items():
+        (folder / f"{name}{packed}").write_bytes(pack(content))
+
+
+@pytest.mark.parametrize("packed", [".tar.gz", ".xz", ".gz", ""])
+def test_cifar_records_are_read_however_they_are_packed(packed: str, tmp_path: Path) -> None:
+    train, test = cifar_records(30, 0), cifar_records(10, 1)
+    files = {"data_batch_1.bin": train[:20].tobytes(), "data_batch_2.bin": train[20:].tobytes()}
+    write_cifar(tmp_path / "c", files | {"test_batch.bin": test.tobytes()}, packed)
+    both = read_cifar10(tmp_path / "c")
+    for data, records in zip(both, (train, test), strict=True):
+        assert data.y is not None and data.y.tolist() == records[:, 0].tolist()
+        slow = [[record[1:1025], record[1025:2049], record[2049:]] for record in records]  # red, green, blue
+        np.testing.assert_array_equal(data.x, np.reshape(slow, (-1, 3, 32, 32)))
+        assert "a part: 30 of 50000 training rows and 10 of 10000 test rows" in data.note
+
+
+@pytest.mark.parametrize("packed", [".tar.gz", ".xz", ".gz", ""])
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (lambda f: f | {"test_batch.bin": b"1" * 3072}, "3073 bytes"),
+        (lambda f: f | {"test_batch.bin": b""}, "3073 bytes"),
+        (lambda f: f | {"test_batch.bin": bytes(3073 * 10_001)}, "up to 10000 records"),  # unpacks to too much
+        (lambda f: f | {"test_batch.bin": b"\x0b" + bytes(3072)}, "class 11"),
+        (lambda f: {name: f[name] for name in f if "test" not in name}, "no test files"),
+    ],
+)
+def test_cifar_that_is_none_is_refused(packed: str, spoil: Any, words: str, tmp_path: Path) -> None:
+    files = {"data_batch_1.bin": cifar_records(10, 0).tobytes(), "test_batch.bin": cifar_records(10, 1).tobytes()}
+    write_cifar(tmp_path / "c", spoil(files), packed)
+    refused(lambda: read_cifar10(tmp_path / "c"), words, "Fetch")
+
+
+@pytest.mark.parametrize("packed", [".tar.gz", ".xz", ".gz"])
+def test_a_torn_archive_of_cifar_is_named(packed: str, tmp_path: Path) -> None:
+    write_cifar(
+        tmp_path / "c",
+        {f"{name}.bin": cifar_records(10, 0).tobytes() for name in ("data_batch_1", "test_batch")},
+        packed,
+    )
+    file = sorted((tmp_path / "c").iterdir())[0]
+    file.write_bytes(file.read_bytes()[:9000])
+    refused(lambda: read_cifar10(tmp_path / "c"), file.name, "Fetch it again")
+
+
+def write_orl(path: Path, leave_out: str = "", size: tuple[int, int] = (92, 112)) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("orl_faces/README", "faces")
+        for person, number in itertools.product(range(1, 41), range(1, 11)):
+            if (name := f"s{person}/{number}.pgm") != leave_out:
+                picture = b"P5\n%d %d\n255\n" % size + bytes([5 * person + number]) * (size[0] * size[1])
+                archive.writestr(f"orl_faces/{name}", picture)
+    return path
+
+
+def test_each_orl_face_is_half_for_training_half_for_testing(tmp_path: Path) -> None:
+    train, test = read_orl_faces(write_orl(tmp_path / "att_faces.zip").parent)
+    for data, numbers in ((train, range(1, 6)), (test, range(6, 11))):
+        people = [(person, number) for person in range(1, 41) for number in numbers]
+        assert data.x[:, 7, 7].tolist() == [5 * person + number for person, number in people]
+        assert data.y is not None and data.y.tolist() == [person - 1 for person, _ in people]
+        assert data.row == Row("image", (112, 92), 0, 255)
+
+
+def test_orl_faces_that_are_none_are_refused(tmp_path: Path) -> None:
+    refused(
+        lambda: read_orl_faces(write_orl(tmp_path / "orl_faces.zip", leave_out="s7/3.pgm").parent), "lacks 1", "s7/3"
+    )
+    refused(
+        lambda: read_orl_faces(write_orl(tmp_path / "orl_faces.zip", size=(8, 8)).parent), "(8, 8)", "orl_faces.zip"
+    )
+    refused(lambda: read_orl_faces(write_orl(tmp_path / "orl_faces.zip", size=(2048, 1024)).parent), "unpack to")
+    (tmp_path / "orl_faces.zip").write_bytes(b"PK")
+    refused(lambda: read_orl_faces(tmp_path), "not an intact zip")
+
+
+class Home(ThreadingHTTPServer):
+    """Serves a folder: whole, with a byte changed, or cut in the middle (once, or always); with ranges or without."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.mood, self.asked = folder, "whole", list[str]()
+        self.folder, self.mood, self.ranges, self.asked = folder, "whole", False, list[str]()
+        self.wanted, self.sent = list[str | None](), 0
         super().__init__(("127.0.0.1", 0), Answer)
 
 
@@ -805,14 +926,25 @@ class Answer(BaseHTTPRequestHandler):
     server: Home
 
     def do_GET(self) -> None:
-        self.server.asked.append(self.path)
-        content = (self.server.folder / self.path[1:]).read_bytes()
-        self.send_response(200 if self.server.mood != "gone" else 404)
+        home, wanted = self.server, self.headers["Range"] if self.server.ranges else None
+        home.asked.append(self.path)
+        home.wanted.append(wanted)
+        whole = (home.folder / self.path[1:]).read_bytes()
+        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
+        self.send_response(404 if home.mood == "gone" else 416 if start >= len(whole) else 206 if wanted else 200)
+        if wanted:
+            self.send_header("Content-Range", f"bytes {start}-{len(whole) - 1}/{len(whole)}")
+        content = whole[start:]
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        if self.server.mood == "changed":
+        if home.mood == "changed":
             content = content[:-1] + bytes([content[-1] ^ 1])
-        self.wfile.write(content[: len(content) // 2] if self.server.mood == "cut" else content)
+        if home.mood.startswith("cut"):
+            content = content[: len(content) // 2]
+        if home.mood == "cut once":
+            home.mood = "whole"
+        home.sent += len(content)
+        self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -839,7 +971,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
         (f"http://127.0.0.1:{server.server_port}/",),
     )
     monkeypatch.setattr(catalogue, "CATALOGUE", (*catalogue.CATALOGUE, tiny))
-    monkeypatch.setattr(catalogue, "PAUSE", 0)
+    monkeypatch.setattr(download, "PAUSE", 0)
     monkeypatch.setenv("LAYERWISE_DATA", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -848,6 +980,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+def tiny(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Known:
+    """The set called `tiny`, changed."""
+    record = catalogue.find("tiny")
+    assert record is not None
+    monkeypatch.setattr(catalogue, "CATALOGUE", (record := replace(record, **changes),))
+    return record
 
 
 def test_a_set_is_downloaded_once_and_never_by_load(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
@@ -863,7 +1003,7 @@ def test_a_set_is_downloaded_once_and_never_by_load(home: Home, capsys: pytest.C
     assert (data.name, data.classes) == ("tiny", ("a", "b", "c"))
 
 
-@pytest.mark.parametrize("mood, reason", [("changed", "does not match"), ("cut", ""), ("gone", "404")])
+@pytest.mark.parametrize("mood, reason", [("changed", "does not match"), ("gone", "404")])
 def test_a_failed_download_leaves_nothing_and_says_how_to_go_on(home: Home, mood: str, reason: str) -> None:
     home.mood = mood
     text = refused(
@@ -877,15 +1017,109 @@ def test_a_failed_download_leaves_nothing_and_says_how_to_go_on(home: Home, mood
         kind=ConnectionError,
     )
     assert " at 0x" not in text
-    assert list((cache_folder() / "tiny").iterdir()) == [] and len(home.asked) == catalogue.TRIES
+    assert list((cache_folder() / "tiny").iterdir()) == [] and len(home.asked) == download.TRIES
     home.mood = "whole"
     assert len(load("tiny", "all") if get("tiny", progress=False) else ()) == 12
 
 
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_download_cut_off_goes_on_where_it_stopped(home: Home, ranges: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.ranges, home.mood = ranges, "cut once"
+    monkeypatch.setattr(download, "CHUNK", 1)  # what of a chunk is cut off is lost
+    first = min(home.folder.iterdir())
+    get("tiny", progress=False)
+    assert len(home.asked) == 5 and len(load("tiny", "all")) == 12
+    half, total = first.stat().st_size // 2, sum(file.stat().st_size for file in home.folder.iterdir())
+    assert home.wanted[:3] == ([None, f"bytes={half}-", None] if ranges else [None, None, None])
+    assert home.sent == (total if ranges else total + half)  # no byte came twice
+    assert not list((cache_folder() / "tiny").glob("*.part"))
+
+
+def test_what_came_of_a_download_is_kept_for_the_next_run(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = min(home.folder.iterdir())
+    have, whole = first.stat().st_size // 2, first.stat().st_size
+    home.ranges, home.mood = True, "cut"
+    monkeypatch.setattr(download, "TRIES", 1)
+    monkeypatch.setattr(download, "CHUNK", 1)
+    text = refused(lambda: get("tiny", progress=False), "tiny", "same command goes on", kind=ConnectionError)
+    part = cache_folder() / "tiny" / f"{first.name}.part"
+    assert part.read_bytes() == first.read_bytes()[:have] and f"{have} of {whole} bytes" in text and str(part) in text
+    refused(lambda: load("tiny"), "layerwise data get tiny", kind=FileNotFoundError)  # half a file is no file
+    home.mood, home.wanted[:] = "whole", []
+    get("tiny", progress=False)
+    assert home.wanted[0] == f"bytes={have}-" and not part.exists() and len(load("tiny", "all")) == 12
+
+
+@pytest.mark.parametrize("left", [b"something else", b"longer than the file " * 1000], ids=["other", "longer"])
+def test_a_part_of_another_file_is_thrown_away(home: Home, left: bytes) -> None:
+    home.ranges = True
+    part = cache_folder() / "tiny" / f"{min(home.folder.iterdir()).name}.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(left)
+    get("tiny", progress=False)
+    assert not part.exists() and len(load("tiny", "all")) == 12 and len(home.asked) == 5  # the first was the wrong one
+
+
+def test_a_file_that_is_sent_plain_is_packed_and_checked_inside(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = []
+    for file in sorted(home.folder.iterdir()):
+        content = gzip.decompress(file.read_bytes())
+        (home.folder / file.stem).write_bytes(content)
+        files.append(KnownFile(file.name, hashlib.sha256(content).hexdigest(), len(content), packed=True))
+    tiny(monkeypatch, files=tuple(files))
+    folder = get("tiny", progress=False)
+    assert sorted(file.name for file in folder.iterdir()) == [file.name for file in files]
+    np.testing.assert_array_equal(load("tiny", "all").x, GREY)
+    (folder / files[0].name).write_bytes(gzip.compress(gzip.decompress((folder / files[0].name).read_bytes()), 1))
+    get("tiny", progress=False)  # packed otherwise, the same inside
+    assert len(home.asked) == 4
+    (folder / files[0].name).write_bytes((folder / files[0].name).read_bytes()[:50])
+    get("tiny", progress=False)
+    assert len(home.asked) == 5 and len(load("tiny", "all")) == 12
+
+
+def test_an_md5_will_do_where_no_sha256_is_published(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = catalogue.find("tiny")
+    assert record is not None
+    digests = [hashlib.md5((home.folder / file.name).read_bytes()).hexdigest() for file in record.files]
+    tiny(
+        monkeypatch,
+        files=tuple(KnownFile(file.name, f"md5:{digest}", 0) for file, digest in zip(record.files, digests)),
+    )
+    get("tiny", progress=False)
+    assert len(home.asked) == 4
+    min((cache_folder() / "tiny").iterdir()).write_bytes(b"")
+    get("tiny", progress=False)
+    assert len(home.asked) == 5
+
+
+def test_other_files_that_the_reader_takes_are_enough(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = catalogue.find("tiny")
+    assert record is not None
+    folder = cache_folder() / "tiny"
+    write_mnist(folder)
+    tiny(monkeypatch, files=(KnownFile("all.tar", "0" * 64, 9),), others=(record.files,))
+    get("tiny", progress=False)
+    assert not home.asked and len(load("tiny", "all")) == 12
+    (folder / record.files[0].name).write_bytes(b"")  # wrong: fetches what is published
+    refused(lambda: get("tiny", progress=False), "all.tar", kind=ConnectionError)
+    assert "/all.tar" in home.asked
+    (folder / record.files[0].name).unlink()
+    refused(lambda: load("tiny"), "lacks all.tar", kind=FileNotFoundError)
+
+
+def test_a_set_to_be_fetched_by_hand_says_how(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = tiny(monkeypatch, homes=(), by_hand="Fetch them there.", page="http://there/")
+    words = ["Fetch them there.", "http://there/", record.files[0].name, str(cache_folder() / "tiny")]
+    refused(lambda: get("tiny"), *words, kind=FileNotFoundError)
+    write_mnist(cache_folder() / "tiny")
+    assert len(load("tiny", "all") if get("tiny") else ()) == 12 and not home.asked
+
+
 def test_a_second_home_steps_in(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny = catalogue.find("tiny")
-    assert tiny is not None
-    monkeypatch.setattr(catalogue, "CATALOGUE", (replace(tiny, homes=("http://127.0.0.1:1/", *tiny.homes)),))
+    record = catalogue.find("tiny")
+    assert record is not None
+    tiny(monkeypatch, homes=("http://127.0.0.1:1/", *record.homes))
     get("tiny", progress=False)
     assert len(home.asked) == 4
 
