@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from layerwise.batches import Batches
+from layerwise.rows import LazyRows
 
 ROWS = 23
 
@@ -86,6 +87,79 @@ def test_wherever_rows_come_from_the_same_bits_are_served(source: str, dtype: to
     for (first, _), (second, _) in zip(expected.epoch(1), given.epoch(1), strict=True):
         assert second.dtype == dtype and torch.equal(first, second)
     assert torch.equal(next(given.in_order(ROWS))[0], torch.from_numpy(x).to(dtype) * (1 / 255))
+
+
+def large(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, rows: int = 1003, block: int = 10, **settings: object
+) -> Batches:
+    """Numbered rows in a memory map that counts as larger than memory, shuffled in blocks of so many rows."""
+    x = np.arange(rows, dtype=np.float32)[:, None]
+    monkeypatch.setattr("layerwise.rows.MEMORY", x.nbytes - 1)
+    monkeypatch.setattr("layerwise.batches.BLOCK", block * 4)
+    monkeypatch.setattr("layerwise.batches.WINDOW", 8)
+    return Batches(memmap(x, folder), torch.arange(rows), size=7, **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rows, block", [(1003, 10), (1000, 10), (9, 10), (1003, 1), (1003, 2000), (80, 10)])
+def test_what_is_larger_than_memory_still_comes_once_and_by_seed(
+    rows: int, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = large(tmp_path, monkeypatch, rows, block)
+    orders = [order(batches.epoch(epoch)) for epoch in range(3)]
+    for served in orders:
+        assert sorted(chain(*served)) == list(range(rows))
+        assert [len(batch) for batch in served[:-1]] == [7] * (len(batches) - 1) and len(served) == len(batches)
+        assert list(chain(*served)) != list(range(rows))
+    assert orders[0] != orders[1] != orders[2]
+    again = large(tmp_path, monkeypatch, rows, block)
+    assert order(again.epoch(2)) == orders[2]
+    other = large(tmp_path, monkeypatch, rows, block, seed=1)
+    assert order(other.epoch(2)) != orders[2]
+    for start in range(0, len(batches) + 1, max(1, len(batches) // 40)):  # across every window
+        assert order(batches.epoch(1, start)) == orders[1][start:]
+
+
+def test_what_is_larger_than_memory_is_read_in_blocks_from_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = list(chain(*order(large(tmp_path, monkeypatch, 8000).epoch(0))))
+    for start in range(0, 8000, 80):  # a window of 8 blocks of 10 rows
+        blocks = {row // 10 for row in rows[start : start + 80]}
+        assert len(blocks) == 8 and max(blocks) - min(blocks) > 8
+        assert len({row // 10 for row in rows[start : start + 7]}) > 2  # mixed, not one block after the other
+
+
+def test_lazy_rows_of_a_large_map_come_in_the_order_of_the_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = large(tmp_path, monkeypatch)
+    lazy = LazyRows.of(batches.x)
+    some = np.flatnonzero(np.arange(1003) % 3)  # a validation part left out
+    assert order(Batches(lazy, batches.y, size=7).epoch(4)) == order(batches.epoch(4))
+    picked = Batches(lazy.picked(some), size=7)
+    rows = [row for x, _ in picked.epoch(0) for row in x[:, 0].long().tolist()]
+    assert sorted(rows) == some.tolist() and len({row // 15 for row in rows[:80]}) <= 16
+    mixed = Batches(lazy.picked(some[::-1]), size=7)  # not in the order of the file: no blocks to gain from
+    plain = Batches(np.arange(len(some)), np.arange(len(some)), size=7)
+    assert [x[:, 0].tolist() for x, _ in mixed.epoch(0)] == [some[::-1][y].tolist() for _, y in plain.epoch(0)]
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_share_what_is_larger_than_memory(
+    world: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = large(tmp_path, monkeypatch)
+    whole = order(batches.epoch(4, 3))
+    shares = []
+    for rank in range(world):
+        pretend(monkeypatch, rank, world)
+        shares.append(order(batches.epoch(4, 3)))
+    for batch, *parts in zip(whole, *shares):
+        assert sorted(chain(*parts)) == sorted(batch)
+
+
+def test_a_map_that_fits_into_memory_is_shuffled_whole(tmp_path: Path) -> None:
+    x = np.arange(1000.0, dtype=np.float32)[:, None]
+    for (a, _), (b, _) in zip(Batches(memmap(x, tmp_path)).epoch(1), Batches(x).epoch(1), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_the_data_is_left_as_it_was() -> None:

@@ -10,6 +10,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from layerwise.rows import too_large
+
+BLOCK = 1 << 20  # bytes that are next to each other in a file and read together
+WINDOW = 128  # blocks whose rows are mixed
+
 Through = Callable[[Tensor], Tensor]
 
 
@@ -20,6 +25,9 @@ class Batches:
     as `dtype`; only the rows of one batch are ever copied. `scale` multiplies them (pixels: 1 / 255), `through` sends
     them through a frozen function, such as the layers below. Because the order of epoch k is a function of (seed, k), a
     run can be taken up in the middle of an epoch. Under `torchrun` each process takes its share of every batch.
+
+    Rows of a memory map larger than `rows.MEMORY` would be read from disk one by one. Of these, blocks of neighbours come
+    in random order, and the rows of 128 blocks at a time are shuffled among themselves: every row still comes once.
 
     Example:
         >>> batches = Batches(torch.arange(6.0)[:, None], size=4, seed=0)
@@ -62,9 +70,8 @@ class Batches:
 
     def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor | None]]:
         """The shuffled batches of epoch `number`, from batch `start` on: (rows, labels or None)."""
-        order = torch.randperm(self.rows, generator=torch.Generator().manual_seed(hash((self.seed, number)) % 2**63))
         rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-        for index in order.split(self.size)[start:]:
+        for index in self._order(number, start):
             if len(index) >= world:  # a last batch too small to share is left out by everybody alike
                 yield self[index[rank::world]]
 
@@ -72,6 +79,27 @@ class Batches:
         """All rows once, unshuffled, `size` at a time."""
         for index in torch.arange(self.rows).split(size):
             yield self[index]
+
+    def _order(self, number: int, start: int) -> Iterator[Tensor]:
+        """Which rows are in each batch of an epoch, from batch `start` on."""
+        if row := too_large(self.x):
+            return self._blockwise(number, start, max(1, BLOCK // row))
+        return iter(_shuffled(self.rows, self.seed, number).split(self.size)[start:])
+
+    def _blockwise(self, number: int, start: int, block: int) -> Iterator[Tensor]:
+        """The same, `block` rows next to each other at a time."""
+        skip, held = start * self.size, torch.empty(0, dtype=torch.long)
+        for window, blocks in enumerate(_shuffled(-(-self.rows // block), self.seed, number).split(WINDOW)):
+            index = (blocks[:, None] * block + torch.arange(block)).flatten()
+            index = index[index < self.rows]
+            if skip >= len(index):
+                skip -= len(index)
+                continue
+            index, skip = index[_shuffled(len(index), self.seed, number, window)][skip:], 0
+            *whole, held = torch.cat([held, index]).split(self.size)
+            yield from whole
+        if len(held):
+            yield held
 
     def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
         x = self._take(index).to(self.device)
@@ -100,3 +128,8 @@ class Batches:
             self.x, self.y, size=self.size, seed=self.seed, scale=self.scale, through=joined, device=self.device,
             dtype=self.dtype,
         )  # fmt: skip
+
+
+def _shuffled(count: int, *seeds: int) -> Tensor:
+    """The numbers below `count` in an order that depends on the seeds only."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(hash(seeds) % 2**63))

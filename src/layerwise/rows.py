@@ -15,7 +15,8 @@ class LazyRows:
     """Rows, shape (n, features), that are read when they are asked for: what is on disk stays there.
 
     `read(index)`, for a slice or whole numbers, gives rows as an array of `dtype`. It stands wherever an array of rows
-    does: estimators and `Batches` take it.
+    does: estimators and `Batches` take it. `source` is the array or memory map that they are read from, row by row in
+    its order, if there is one: `Batches` shuffles what is on disk in blocks.
 
     Example:
         >>> rows = LazyRows(lambda index: np.arange(6.0)[index, None] / 10, (6, 1), np.float64)
@@ -23,13 +24,15 @@ class LazyRows:
         ([[0.2], [0.3]], 0.5)
     """
 
-    def __init__(self, read: Callable[[Any], np.ndarray], shape: tuple[int, int], dtype: Any = np.float32) -> None:
-        self.read, self.shape, self.dtype = read, shape, np.dtype(dtype)
+    def __init__(
+        self, read: Callable[[Any], np.ndarray], shape: tuple[int, int], dtype: Any = np.float32, source: Any = None
+    ) -> None:
+        self.read, self.shape, self.dtype, self.source = read, shape, np.dtype(dtype), source
 
     @classmethod
     def of(cls, x: np.ndarray) -> LazyRows:
         """The rows of an array or memory map, shape (n, features), as float32."""
-        return cls(lambda index: x[index].astype(np.float32), (x.shape[0], x.shape[1]))
+        return cls(lambda index: x[index].astype(np.float32), (x.shape[0], x.shape[1]), source=x)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -39,7 +42,9 @@ class LazyRows:
 
     def picked(self, index: np.ndarray) -> LazyRows:
         """The rows at `index`, whole numbers of shape (k,), still unread."""
-        return LazyRows(lambda at: self.read(index[at]), (len(index), self.shape[1]), self.dtype)
+        # Rows left out leave the others in order, and what is near stays near.
+        source = self.source if len(index) and (np.diff(index) > 0).all() else None
+        return LazyRows(lambda at: self.read(index[at]), (len(index), self.shape[1]), self.dtype, source)
 
     def blocks(self) -> Iterator[np.ndarray]:
         """All rows once, in order, about 16 MiB at a time."""
@@ -58,3 +63,9 @@ class LazyRows:
 def some(x: Any, index: np.ndarray) -> Any:
     """The rows of x at `index`, whole numbers; lazy rows stay unread."""
     return x.picked(index) if isinstance(x, LazyRows) else x[index]
+
+
+def too_large(x: Any) -> int:
+    """Bytes of a row that is stored in a memory map of more than `MEMORY` bytes; 0 where rows are in memory or few."""
+    source = x.source if isinstance(x, LazyRows) else x
+    return source.nbytes // len(source) if isinstance(source, np.memmap) and source.nbytes > MEMORY else 0

@@ -75,7 +75,7 @@ class Dataset:
 
     def rows(self) -> LazyRows:
         """The same as `matrix()`, shape (n, row.size), but read as rows are asked for: a memory map stays on disk."""
-        return LazyRows(self.matrix, (len(self), self.row.size))
+        return LazyRows(self.matrix, (len(self), self.row.size), source=self.x)
 
     def take(self, index: Index) -> Dataset:
         """The rows at `index` (a slice, whole numbers or a mask); a slice copies nothing."""
