@@ -52,8 +52,10 @@ def test_what_is_chosen_is_chosen_on_the_rows_that_fit_is_given() -> None:
 
 
 def test_an_unknown_kind_of_rows() -> None:
-    with pytest.raises(ValueError, match="'image' or 'table'"):
-        rivals("sound")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="'image', 'table', 'sound' or 'text', got 'video'"):
+        rivals("video")
+    with pytest.raises(ValueError, match="shape"):
+        rivals("sound")
 
 
 def test_folds_cover_every_row_once_but_those_that_are_alone_in_their_class() -> None:

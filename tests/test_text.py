@@ -409,6 +409,7 @@ def test_parquet_and_frames_are_as_csv(tmp_path: Path) -> None:
         (ours,) = read_text_table(source, "title,-2", form="words")
         assert ours.x.tolist() == theirs.x.tolist() and ours.classes == theirs.classes and ours.row == theirs.row
         np.testing.assert_array_equal(ours.y, theirs.y)
+        assert load(source, "all", text="body", form="words").x.tolist()[2] == "third"
     refused(lambda: read_text_table(write(tmp_path / "b.parquet", "no"), "a"), "not an intact Parquet file")
 
 

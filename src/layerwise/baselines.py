@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Literal, Self
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
 
 import numpy as np
+from scipy.fft import dct
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
@@ -14,19 +15,25 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.semi_supervised import LabelSpreading
-from sklearn.svm import SVC
+from sklearn.svm import SVC, LinearSVC
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 
-def rivals(kind: Literal["image", "table"] = "image", seed: int = 0) -> dict[str, Any]:
+def rivals(kind: str = "image", seed: int = 0, shape: Sequence[int] | None = None) -> dict[str, Any]:
     """Unfitted classifiers by name: logistic regression, SVM, gradient boosting, nearest neighbours.
 
-    They learn from labelled rows only. What has to be chosen is chosen by cross-validation inside `fit`, on the rows it
-    is given: the strength of the logistic regression, C and gamma of the SVM, the number of neighbours.
+    They learn from labelled rows only, from the features that a practitioner would use: pixels, which stay in proportion;
+    standardised columns; of spectrograms the mean, spread and movement of cepstral coefficients (`Cepstra`); TF-IDF as it
+    comes, with linear models. What has to be chosen is chosen by cross-validation inside `fit`, on the rows it is given: the
+    strength of the logistic regression, C and gamma of the SVM, the number of neighbours.
 
     Arguments:
-        kind: "image": pixels of one range, which stay in proportion; "table": columns of any range, standardised.
+        kind: What a row is: "image", "table", "sound" or "text".
         seed: Of the folds, and of the columns that a boosted tree looks at.
+        shape: Of a spectrogram, (bands, frames).
+
+    Raises:
+        ValueError: If the kind is unknown, or a sound has no shape.
 
     Example:
         >>> from sklearn.datasets import load_iris
@@ -34,25 +41,83 @@ def rivals(kind: Literal["image", "table"] = "image", seed: int = 0) -> dict[str
         >>> rivals("table")["nearest neighbours"].fit(X, y).score(X, y) > 0.9
         True
     """
-    if kind not in ("image", "table"):
-        raise ValueError(f"kind is 'image' or 'table', got {kind!r}.")
-    scale = [("standard", StandardScaler())] if kind == "table" else []
-    svm = Pipeline([*scale, ("unit", UnitSpread()), ("svm", SVC())])
-    neighbours = Pipeline([*scale, ("neighbours", KNeighborsClassifier())])
+    if kind not in ("image", "table", "sound", "text"):
+        raise ValueError(f"kind is 'image', 'table', 'sound' or 'text', got {kind!r}.")
+    if kind == "sound" and shape is None:
+        raise ValueError("Rivals for sound need the shape of a spectrogram: shape=(bands, frames).")
+    boosting = HistGradientBoostingClassifier(
+        # A tenth of the columns per split makes the trees differ where rows are few (100 digits: error 19 % to 14 %).
+        learning_rate=0.15, min_samples_leaf=2 if kind in ("image", "sound") else 20, l2_regularization=1.0, random_state=seed,
+        max_features=0.1 if kind != "table" else 0.5,
+    )  # fmt: skip
+    if kind == "text":
+        return _for_text(boosting, seed)
+    features: list[tuple[str, Any]] = [("cepstra", Cepstra(tuple(shape or ())))] if kind == "sound" else []
+    scale = [*features, *([("standard", StandardScaler())] if kind != "image" else [])]
     return {
         # Standardised pixels, too: gradient steps of all weights are then of one size.
         "logistic regression": _tuned(
-            Pipeline([("standard", StandardScaler()), ("logistic", LogisticRegression(max_iter=2000))]),
+            Pipeline([*features, ("standard", StandardScaler()), ("logistic", LogisticRegression(max_iter=2000))]),
             {"logistic__C": [0.001, 0.01, 0.1, 1, 10]}, seed,
         ),
-        "SVM (RBF kernel)": _tuned(svm, {"svm__C": [1, 10, 100], "svm__gamma": [0.1, 0.3, 1, 3, 10]}, seed),
-        # A tenth of the columns per split makes the trees differ where rows are few (100 digits: error 19 % to 14 %).
-        "gradient boosting": HistGradientBoostingClassifier(
-            learning_rate=0.15, min_samples_leaf=2, l2_regularization=1.0, random_state=seed,
-            max_features=0.1 if kind == "image" else 0.5,
+        "SVM (RBF kernel)": _tuned(
+            Pipeline([*scale, ("unit", UnitSpread()), ("svm", SVC())]),
+            {"svm__C": [1, 10, 100], "svm__gamma": [0.1, 0.3, 1, 3, 10]}, seed,
         ),
-        "nearest neighbours": _tuned(neighbours, {"neighbours__n_neighbors": [1, 3, 5]}, seed),
+        "gradient boosting": Pipeline([*features, ("boosting", boosting)]) if features else boosting,
+        "nearest neighbours": _tuned(
+            Pipeline([*scale, ("neighbours", KNeighborsClassifier())]), {"neighbours__n_neighbors": [1, 3, 5]}, seed
+        ),
     }  # fmt: skip
+
+
+def _for_text(boosting: Any, seed: int) -> dict[str, Any]:
+    """Rivals for TF-IDF rows, whose length of 1 makes cosine and Euclidean neighbours the same."""
+    return {
+        "logistic regression": _tuned(LogisticRegression(max_iter=2000), {"C": [1, 10, 100]}, seed),
+        "SVM (linear)": _tuned(LinearSVC(), {"C": [0.1, 0.3, 1, 3]}, seed),
+        "gradient boosting": boosting,
+        "nearest neighbours": _tuned(KNeighborsClassifier(), {"n_neighbors": [1, 5, 15]}, seed),
+    }
+
+
+class Cepstra(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """What is usually kept of a spectrogram: mean and spread over time of its cepstral coefficients and of their changes.
+
+    Cepstral coefficients are the cosine transform of a frame's log bands (Davis & Mermelstein, 1980); silence that was put
+    behind a clip is left out.
+
+    Arguments:
+        shape: (bands, frames) of a row.
+        count: Coefficients kept.
+
+    Example:
+        >>> Cepstra((20, 30)).fit_transform(np.random.RandomState(0).rand(4, 600)).shape
+        (4, 52)
+    """
+
+    def __init__(self, shape: tuple[int, ...] = (40, 100), count: int = 13) -> None:
+        self.shape = shape
+        self.count = count
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learns nothing."""
+        validate_data(self, X)
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Features of spectrograms X, shape (n, bands * frames): shape (n, 4 * count)."""
+        X = validate_data(self, X, reset=False)
+        cepstra = dct(X.reshape(-1, *self.shape), axis=1, norm="ortho")[:, : self.count]
+        loud = X.reshape(-1, *self.shape).max(1) > 0
+        steps = np.arange(1, self.shape[1] + 1)
+        inside = steps <= np.maximum(1, (loud * steps).max(1))[:, None]
+        parts = []
+        for each in (cepstra, np.gradient(cepstra, axis=2)):
+            weight = inside[:, None] / inside.sum(1)[:, None, None]
+            mean = (each * weight).sum(2)
+            parts += [mean, np.sqrt((np.square(each - mean[..., None]) * weight).sum(2))]
+        return np.concatenate(parts, 1)
 
 
 def spreading() -> LabelSpreading:
@@ -63,7 +128,7 @@ def spreading() -> LabelSpreading:
     return LabelSpreading(kernel="knn", n_neighbors=7, alpha=0.8, max_iter=100)
 
 
-def _tuned(pipeline: Pipeline, grid: dict[str, list[float]], seed: int) -> GridSearchCV:
+def _tuned(pipeline: Any, grid: dict[str, list[float]], seed: int) -> GridSearchCV:
     return GridSearchCV(pipeline, grid, cv=Folds(seed))
 
 

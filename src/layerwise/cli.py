@@ -138,19 +138,38 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]
 
 WIDTHS = Numbers("500,500,2000", by=",")
 SIZE = Numbers("28x28", by="x", count=2)
+
+
+class Types(click.ParamType):  # type: ignore[type-arg]
+    """COLUMN=TYPE, several parted by commas, as a mapping."""
+
+    name = "COLUMN=TYPE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, str]:
+        """The types by column."""
+        if isinstance(value, dict):
+            return value
+        pairs = [part.rpartition("=") for part in str(value).split(",")]
+        if all(column and kind for column, _, kind in pairs):
+            return {column.strip(): kind.strip() for column, _, kind in pairs}
+        self.fail(f"{value!r} is not like COLUMN=TYPE,COLUMN=TYPE.", param, ctx)
+
+
+TYPES = Types()
 UNIT = Numbers("LAYER:INDEX", by=":", low=0, count=2)
 SHARE = click.FloatRange(0, 1, max_open=True)
 PATH = click.Path(path_type=Path)
 
 # (flag, parameter of the estimator, type, its default, help). None means the estimator's own default.
 SETTINGS: tuple[tuple[str, str, Any, str, str], ...] = (
-    ("--layers", "layers", WIDTHS, "dbn 500,500,2000; sae 500,500,500; autoencoder 1000,500,250,30; rbm 256",
-     "Units of each hidden layer, bottom first, parted by commas."),
-    ("--pretrain", "pretrain", click.Choice(["greedy", "none"]), "greedy",
+    ("--layers", "layers", WIDTHS, "dbn 500,500,2000; sae 500,500,500; autoencoder 1000,500,250,30; rbm 256; "
+     "net and mlp 512,512; cnn and resnet 32,64,128; lstm 128",
+     "Units (or feature maps) of each hidden layer, bottom first, parted by commas."),
+    ("--pretrain", "pretrain", click.Choice(["greedy", "none"]), "greedy; networks none",
      "Learn layer by layer first, or start at random weights (the baseline)."),
     ("--pretrain-epochs", "pretrain_epochs", click.IntRange(1), "auto: 20, more where rows are few",
      "Passes over all rows, for each layer."),
-    ("--pretrain-rate", "pretrain_rate", click.FloatRange(0, min_open=True), "by the kind of units; sae 0.001",
+    ("--pretrain-rate", "pretrain_rate", click.FloatRange(0, min_open=True), "by the kind of units; sae and networks 0.001",
      "Learning rate of the layers."),
     ("--epochs", "epochs", click.IntRange(1), "auto: 20, more where rows are few",
      "Passes of tuning by back-propagation, over the labelled rows; for rbm: passes over all rows."),
@@ -171,8 +190,17 @@ SETTINGS: tuple[tuple[str, str, Any, str, str], ...] = (
      "Kind of the units that hold the data; auto is bernoulli for data in [0, 1], else gaussian."),
     ("--classify", "classify", click.Choice(["network", "generative"]), "network",
      "What answers: the tuned network, or the generative model's free energy (dbn)."),
-    ("--weight-decay", "weight_decay", click.FloatRange(0), "0.0002; sae 0.0", "L2 penalty on the weights."),
-    ("--batch-size", "batch_size", click.IntRange(1), "100", "Rows per step."),
+    ("--augment", "augment", click.Choice(["auto", "none"]), "none",
+     "Change rows while learning as suits their kind: pictures are shifted (in colour, flipped too), sounds masked; networks."),
+    ("--loss", "loss", click.Choice(["cross-entropy", "focal", "squared error"]), "cross-entropy; autoencoder squared error",
+     "What tuning makes small; focal and, for labels, squared error are for networks."),
+    ("--smoothing", "smoothing", SHARE, "0.0", "Share of each label that is spread over all classes (networks)."),
+    ("--class-weight", "class_weight", click.Choice(["balanced", "none"]), "none",
+     "balanced: rows of rare classes count more (networks)."),
+    ("--start", "initialisation", click.Choice(["auto", "normal", "xavier", "he", "orthogonal"]), "auto",
+     "How the weights of a network start; auto: he before rectified units, else xavier."),
+    ("--weight-decay", "weight_decay", click.FloatRange(0), "0.0002; sae and networks 0.0", "L2 penalty on the weights."),
+    ("--batch-size", "batch_size", click.IntRange(1), "100; networks 128", "Rows per step."),
     ("--patience", "patience", click.IntRange(1), "none",
      "Epochs without improvement on a tenth of the labelled rows before tuning stops."),
     ("--device", "device", str, "by the size of the work", "cpu, cuda, ..."),
@@ -193,6 +221,36 @@ def settings(command: Command) -> Command:
     for flag, name, kind, default, text in reversed(SETTINGS):
         command = option(flag, name, type=kind, default=default, help=text)(command)
     return command
+
+
+def reading(command: Command) -> Command:
+    """The options that say how data is read and split."""
+    for add in reversed(READING):
+        command = add(command)
+    return command
+
+
+READING = (
+    option("--label", metavar="COLUMN", default="label, class, target or y, if there is one",
+        help="Name or number (from 1; -1 is the last) of a table's column of labels; '' for none."),
+    option("--types", type=TYPES, metavar="COLUMN=TYPE,...", default="as they look",
+        help="What columns of a table are, where that is guessed wrong: number, category, date, or leave out."),
+    option("--text", metavar="COLUMN,...", default="none", help="Columns of a table that are text to be read."),
+    option("--form", type=click.Choice(["tfidf", "counts", "characters", "words", "subwords"]),
+        default="tfidf; for lstm words", help="What text becomes: weights of words, or symbols in order."),
+    option("--length", type=click.IntRange(1), default="what 95 % of the texts have",
+        help="Symbols of a text in order; longer ones are cut."),
+    option("--hertz", type=click.IntRange(1), default="the most common one", help="Sound is resampled to it, in Hz."),
+    option("--seconds", type=click.FloatRange(0, min_open=True), default="what 95 % of the clips have",
+        help="Of a clip: shorter ones are padded, longer ones cut."),
+    option("--bands", type=click.IntRange(1), default="40", help="Mel bands of a spectrogram."),
+    option("--broken", type=click.Choice(["stop", "skip"]), default="stop",
+        help="What to do about a file of a folder that cannot be read."),
+    option("--holdout", type=click.FloatRange(0, 1, min_open=True, max_open=True), default="0.2",
+        help="Share of the rows held out for the test, 0 to 1, where the data has no split of its own."),
+    option("--size", type=SIZE, default="the most common one", help="Height x width in pixels of a folder's pictures."),
+    option("--seed", type=click.IntRange(0), default="0", help="Of the split, the labels kept, and all learning."),
+)  # fmt: skip
 
 
 WORDS = {"network": "network", "generative": "generative model"}
@@ -311,19 +369,15 @@ def get(name: str, quiet: bool) -> None:
 )
 @click.argument("source", metavar="[DATA]", required=False)
 @option(
-    "--model", type=click.Choice(["dbn", "sae", "autoencoder", "rbm"]), default="dbn",
-    help="A deep belief net, stacked autoencoders with a classifier, a deep autoencoder, or one Boltzmann machine.",
+    "--model", type=click.Choice(["dbn", "sae", "autoencoder", "rbm", "net", "mlp", "cnn", "resnet", "lstm"]), default="dbn",
+    help="A deep belief net, stacked autoencoders with a classifier, a deep autoencoder, one Boltzmann machine; or a network: "
+         "dense (mlp), convolutional, residual, recurrent, or what suits the rows (net).",
 )  # fmt: skip
 @option("--out", type=PATH, default="runs/DATA-MODEL", help="Folder of the run: model, log, checkpoints.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out where it was stopped, to the same bits.")
 @option("--labels", type=click.IntRange(2), default="all",
               help="Labels to keep, as many of each class; the others are hidden.")  # fmt: skip
-@option("--label", metavar="COLUMN", default="label, class, target or y, if there is one",
-              help="Name or number (from 1; -1 is the last) of a table's column of labels; '' for none.")  # fmt: skip
-@option("--holdout", type=click.FloatRange(0, 1, min_open=True, max_open=True), default="0.2",
-              help="Share of the rows held out for the test, 0 to 1, where the data has no split of its own.")  # fmt: skip
-@option("--size", type=SIZE, default="the most common one", help="Height x width in pixels of a folder's pictures.")
-@option("--seed", type=click.IntRange(0), default="0", help="Of the split, the labels kept, and all learning.")
+@reading
 @settings
 @click.option("--checkpoint-every", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True,
               help="Seconds between checkpoints.")  # fmt: skip
@@ -355,6 +409,8 @@ def train(
     from layerwise import tasks
 
     asked = {name: None if value == "none" else value for name, value in options.items() if value is not None}
+    if asked.get("model") == "lstm" and "text" in asked:
+        asked.setdefault("form", "words")  # in their order
     asked |= {} if source is None else {"data": tasks.locate(source)}
     if not resume:
         tasks.check_new(folder)
@@ -385,7 +441,69 @@ def _show_learned(learned: Learned) -> None:
     folder = learned.folder
     click.echo(f"The model lies in {folder}")
     dreams = [f"layerwise generate {folder}"] if hasattr(learned.model, "generate") else []
-    _next(f"layerwise evaluate {folder}", *dreams, f"layerwise explain {folder}")
+    explained = [] if hasattr(learned.model, "net_") else [f"layerwise explain {folder}"]
+    _next(f"layerwise evaluate {folder}", *dreams, *explained)
+
+
+@cli.command(
+    epilog=example(
+        "layerwise compare digits --labels 100", "layerwise compare table.csv --seconds-each 30 --seeds 5",
+        "layerwise compare recordings/ --method 'convolutional net' --method 'SVM (RBF kernel)'",
+    )
+)  # fmt: skip
+@click.argument("source", metavar="DATA")
+@option("--out", type=PATH, default="runs/DATA-compare", help="Folder for compare.json.")
+@option("--labels", type=click.IntRange(2), default="all",
+              help="Labels to keep, as many of each class; the others are hidden.")  # fmt: skip
+@click.option(
+    "--seeds", type=click.IntRange(1), default=3, show_default=True, help="How often everything is learned again."
+)
+@click.option("--seconds-each", "budget", type=click.FloatRange(1), default=60.0, show_default=True,
+              help="Seconds that a method may learn, for each seed.")  # fmt: skip
+@click.option("--method", "methods", multiple=True, help="A method of the table; may be repeated.  [default: all]")
+@reading
+@quiet_option
+def compare(
+    source: str, out: Path | None, seeds: int, budget: float, methods: tuple[str, ...], quiet: bool, **options: Any
+) -> None:
+    """Compare shallow rivals and networks on DATA, and say what to take.
+
+    Logistic regression, an SVM, gradient boosting and nearest neighbours, with the features that suit the data, and our
+    networks with and without pre-training learn from the same rows within the same seconds. The table tells error, spread,
+    seconds, size and memory; the advice is plain, also where a shallow rival wins.
+    """
+    from layerwise import tasks
+
+    out = out or Path("runs") / f"{Path(source).absolute().stem}-compare"
+    asked = {name: value for name, value in options.items() if value is not None}
+    plan = tasks.Plan.of(asked | {"data": tasks.locate(source), "model": "net"})
+    click.echo("Loading PyTorch and scikit-learn ...")
+    from layerwise import compare as comparing
+
+    say: Callable[[str], None] | None = None if quiet else lambda line: click.echo(line, err=True)
+    found = comparing.compare(plan, seeds=seeds, budget=budget, methods=methods, say=say)
+    path = comparing.write(found, out)
+    _show_comparison(found)
+    click.echo(f"The figures lie in {path}")
+
+
+def _show_comparison(found: Any) -> None:
+    click.echo(f"\n{found.data}; {found.seeds} seeds, {found.budget:g} s each:\n")
+    table = _table("method", "error", "s.d.", "seconds", "numbers", "MiB", "learned from")
+    for entry in found.entries:
+        if not entry.errors:
+            table.add_row(entry.method, "-", "", "", "", "", entry.why)
+            continue
+        seconds = sum(entry.seconds) / len(entry.seconds)
+        spread = "" if entry.spread is None else f"{100 * entry.spread:.2f}"
+        table.add_row(
+            entry.method, f"{100 * entry.error:.2f} %", spread, f"{seconds:.1f}", f"{entry.parameters:,}",
+            f"{entry.memory:.0f}",
+            entry.learned_from + (f" ({entry.why} in a further seed)" if entry.why else ""),
+        )  # fmt: skip
+    _show(table)
+    for line in found.advice:
+        click.echo(line)
 
 
 @cli.command(epilog=example("layerwise evaluate runs/digits", "layerwise evaluate runs/digits new-scans/"))

@@ -36,6 +36,8 @@ def activation(name: str) -> nn.Module:
 class Rows(nn.Module):
     """Rows, flat or shaped, as (n, *shape); pixels and the like are standardised by one mean and one deviation per channel.
 
+    With `swap` rows of shape (values, steps), such as spectrograms, become sequences, (n, steps, values).
+
     Example:
         >>> Rows((1, 2, 2))(torch.zeros(3, 4)).shape
         torch.Size([3, 1, 2, 2])
@@ -45,9 +47,10 @@ class Rows(nn.Module):
     std: Tensor
     shape: tuple[int, ...]
 
-    def __init__(self, shape: Sequence[int]) -> None:
+    def __init__(self, shape: Sequence[int], swap: bool = False) -> None:
         super().__init__()
-        self.shape = tuple(shape)
+        self.came, self.swap = tuple(shape), swap
+        self.shape = self.came[::-1] if swap else self.came
         channels = (self.shape[0],) + (1,) * (len(self.shape) - 1) if len(self.shape) == 3 else self.shape
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("std", torch.ones(channels))
@@ -55,7 +58,7 @@ class Rows(nn.Module):
     @torch.no_grad()
     def fit(self, x: Tensor) -> Rows:
         """Takes the statistics of some rows; what never varies is only centred."""
-        x = x.reshape(len(x), *self.shape).double()
+        x = self._shaped(x).double()
         axes = (0, 2, 3) if len(self.shape) == 3 else (0,)
         std = x.std(axes, correction=0, keepdim=True)[0]
         self.mean.copy_(x.mean(axes, keepdim=True)[0])
@@ -63,8 +66,12 @@ class Rows(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        x = (x.reshape(len(x), *self.shape) - self.mean) / self.std
+        x = (self._shaped(x) - self.mean) / self.std
         return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+
+    def _shaped(self, x: Tensor) -> Tensor:
+        x = x.reshape(len(x), *self.came)
+        return x.transpose(1, 2) if self.swap else x
 
     def extra_repr(self) -> str:
         return str(self.shape)
@@ -309,19 +316,21 @@ def lstm(
     vocabulary: int | None = None,
     embedding: int = 64,
     dropout: float = 0.0,
+    swap: bool = False,
 ) -> nn.Sequential:
     """A recurrent network for sequences: (steps, values) per row, or (steps,) whole numbers with `vocabulary`.
 
     Arguments:
         hidden, layers, both, vocabulary, dropout: As for `Recurrent`.
         embedding: Numbers that a symbol becomes.
+        swap: Rows are (values, steps), as spectrograms are.
 
     Example:
         >>> lstm((5, 3), 2, 4)(torch.rand(2, 15)).shape, lstm((5,), 2, 4, vocabulary=9)(torch.ones(2, 5)).shape
         (torch.Size([2, 2]), torch.Size([2, 2]))
     """
-    rows = Rows(shape)
-    inputs = embedding if vocabulary is not None else tuple(shape)[-1]
+    rows = Rows(shape, swap)
+    inputs = embedding if vocabulary is not None else rows.shape[-1]
     body = Recurrent(inputs, hidden, layers=layers, both=both, vocabulary=vocabulary, dropout=dropout)
     stages: OrderedDict[str, nn.Module] = OrderedDict(input=rows, layer1=body)
     head = mlp(2 * body.features, outputs, (), dropout=dropout)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from layerwise import lens
 from layerwise.estimators import ESTIMATORS
+from layerwise.estimators.networks import NetworkEstimator
 from layerwise.findings import Curve, Setting
 from layerwise.stack import Stack
 from layerwise.units import Units
@@ -79,6 +80,11 @@ def subject_of(model: Any) -> Subject:
         raise TypeError(
             f"explain takes a fitted {', '.join(ESTIMATORS)}, but got {type(model).__name__}. Of a pipeline, give the last "
             "step, and rows as it gets them: explain(pipeline[-1], (pipeline[:-1].transform(X), y), ...)."
+        )
+    if isinstance(model, NetworkEstimator):
+        raise TypeError(
+            f"explain looks into stacks of layers so far, and a {name} is none. Its stages are in `network_`: "
+            "`encode(X, layer)` gives their activations."
         )
     check_is_fitted(model, "stack_")
     stack: Stack = model.stack_

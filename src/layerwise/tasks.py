@@ -31,8 +31,15 @@ MODELS = {
     "sae": "StackedAutoencoderClassifier",
     "autoencoder": "DeepAutoencoder",
     "rbm": "RBMTransformer",
+    "net": "NetworkClassifier",
+    "mlp": "NetworkClassifier",
+    "cnn": "NetworkClassifier",
+    "resnet": "NetworkClassifier",
+    "lstm": "NetworkClassifier",
 }
-CLASSIFIERS = ("dbn", "sae")
+NETWORKS = ("net", "mlp", "cnn", "resnet", "lstm")
+CLASSIFIERS = ("dbn", "sae", *NETWORKS)
+OPTIONS = ("dropout", "input_dropout")  # of a network, which its builder takes
 READING = set(inspect.signature(sets.load).parameters) - {"source", "part", "holdout", "seed", "like"}
 PLAN = "plan.json"
 BLOCK = 2000  # rows rebuilt at once
@@ -117,6 +124,9 @@ class Plan:
         if self.labels is not None and self.model not in CLASSIFIERS:
             raise ValueError(f"{self.model} never looks at labels, so none can be kept or hidden. Leave labels out, or learn "
                              f"one of {', '.join(CLASSIFIERS)}.")  # fmt: skip
+        if self.model in NETWORKS:
+            options = {name: settings.pop(name) for name in OPTIONS if name in settings}
+            settings |= {"net": "auto" if self.model == "net" else self.model, "options": options or None}
         return ESTIMATORS[MODELS[self.model]](**settings, random_state=self.seed)
 
 
@@ -129,6 +139,8 @@ def models_with(setting: str) -> list[str]:
     """The models that take a setting."""
     if setting == "layers":
         return list(MODELS)
+    if setting in OPTIONS:
+        return ["dbn", "sae", *(name for name in NETWORKS if setting == "dropout" or name == "mlp")]
     return [name for name, kind in MODELS.items() if setting in inspect.signature(ESTIMATORS[kind]).parameters]
 
 
@@ -179,6 +191,8 @@ def prepare(plan: Plan) -> tuple[Any, Dataset]:
         ValueError: If the plan does not fit the data or the model.
     """
     estimator, training = plan.estimator(), plan.load("train")
+    if plan.model in NETWORKS:
+        suit(estimator, training.row)
     if plan.model not in CLASSIFIERS:
         return estimator, training
     if not training.labelled or training.y is None:
@@ -194,6 +208,19 @@ def prepare(plan: Plan) -> tuple[Any, Dataset]:
     if plan.labels is not None:
         training = replace(training, y=sets.keep_labels(training.y, plan.labels, plan.seed))
     return estimator, training
+
+
+def suit(network: Any, row: Row) -> None:
+    """Tells an untrained network what a row is: its shape, and how many symbols there are."""
+    if vocabulary := getattr(row, "vocabulary", ()):
+        network.set_params(vocabulary=len(vocabulary) + 2)  # padding and the unknown come first
+    network.set_params(
+        shape=(1, *row.shape) if row.pictured and len(row.shape) == 2 and network.net != "lstm" else row.shape
+    )
+    if network.net == "lstm" and row.kind == "sound":
+        network.set_params(options=dict(network.options or {}) | {"swap": True})
+    if network.augment == "auto":
+        network.set_params(augment=row.kind if row.pictured else None)
 
 
 def learn(
@@ -333,25 +360,13 @@ class Learned:
 
     def _table(self, source: str) -> Dataset:
         """A table, whether the column of labels is in it or not."""
-        failures = []
-        named = self.about.get("reading", {}).get("label")
-        for label in dict.fromkeys((named, "")):
-            try:
-                return self.fitting(sets.load(source, "all", label=label, like=self.row))
-            except ValueError as error:
-                failures.append(str(error))
-        raise ValueError(failures[0] if named is None else " Without a column of labels: ".join(failures))
+        arrays = Path(source).suffix.lower() in (".npz", ".npy")
+        label = None if arrays else self.about.get("reading", {}).get("label")
+        return self.fitting(sets.load(source, "all", label=label, like=self.row))
 
     def fitting(self, data: Dataset) -> Dataset:
-        """The rows in the shape that the model learned: a table's columns by their names, pictures grey or in colour."""
+        """The rows in the shape that the model learned: pictures grey or in colour. Tables are read so (`load(like=...)`)."""
         own, came = self.row, data.row
-        if own.kind == "table" and own.names and came.names and own.names != came.names:
-            missing = [name for name in own.names if name not in came.names]
-            if missing:
-                raise ValueError(f"{data.name} lacks the column {missing[0]!r}{_and_more(missing)}, which the model learned "
-                                 f"from. It has {', '.join(came.names[:10])}{', ...' * (len(came.names) > 10)}.")  # fmt: skip
-            picked = [came.names.index(name) for name in own.names]
-            return replace(data, x=data.x[:, picked], row=own)
         if own.kind == came.kind == "image" and len(own.shape) != len(came.shape):
             data = recoloured(data)
         alike = (data.row.kind, data.row.shape) == (own.kind, own.shape) or not self.about

@@ -14,6 +14,7 @@ from layerwise.data.arrays import Parts, idx_files, is_idx, read_idx, read_idx_f
 from layerwise.data.catalogue import find, read_known, suggest
 from layerwise.data.dataset import Dataset, Labels, Row
 from layerwise.data.folders import PICTURES, SOUNDS, TEXTS, kind_of, place
+from layerwise.data.frames import read_frame, read_parquet
 from layerwise.data.images import read_images
 from layerwise.data.labels import hold_out
 from layerwise.data.sound import read_sounds
@@ -24,7 +25,7 @@ Part = Literal["train", "test", "all"]
 
 
 def load(
-    source: str | Path = "digits",
+    source: str | Path | Any = "digits",
     part: Part = "train",
     *,
     holdout: float = 0.2,
@@ -36,7 +37,7 @@ def load(
     text: str | Sequence[str] | None = None,
     form: str | None = None,
     length: int | None = None,
-    rate: int | None = None,
+    hertz: int | None = None,
     seconds: float | None = None,
     bands: int | None = None,
     broken: Literal["stop", "skip"] | None = None,
@@ -50,20 +51,21 @@ def load(
 
     Arguments:
         source: A known set (see `known`), or else the path of an .npz, an .npy, a CSV (.csv, .tsv, .data) or idx file,
-            packed by gzip or not, or a folder of pictures.
+            packed by gzip or not, a Parquet file, or a folder of pictures; or else a pandas DataFrame.
         part: "train", "test" or "all".
         holdout: Share of the rows in "test" where there is no official split, between 0 and 1.
         seed: Chooses them.
         like: What a row of the data that a model learned from is: these rows are read to be the same.
         size: (height, width) of the images from a folder of pictures; the most common one by default.
-        label: Name or number (from 1; -1 is the last) of a table's column of labels; "" = none.
+        label: Name or number (from 1; -1 is the last) of a table's column of labels; "" = none. By default one called label,
+            class, target or y.
         types: What columns of a table are, by name (or number, from 1), where the guess is wrong: "number", "category",
             "date" or "leave out".
         text: Columns of a table that are text to be read; they are joined, and the other columns left out.
         form: What text becomes: "tfidf" (by default) or "counts" of words, or "characters", "words" or "subwords" in their
             order.
         length: Characters, words or subwords of a row of text in order; longer ones are cut.
-        rate: Sound is resampled to it, in Hz; by default the most common one.
+        hertz: Sound is resampled to it, in Hz; by default the most common one.
         seconds: Of a clip: shorter ones are padded, longer ones cut; by default what 95 % of the clips have.
         bands: Mel bands of a spectrogram.
         broken: "skip" leaves out files of a folder that cannot be read, and counts them; "stop" by default.
@@ -80,7 +82,7 @@ def load(
         raise ValueError(f"A part is 'train', 'test' or 'all', not {part!r}.")
     if not 0 < holdout < 1:
         raise ValueError(f"The share to hold out lies between 0 and 1, not at {holdout}.")
-    how = {"size": size, "label": label, "types": types, "text": text, "form": form, "length": length, "rate": rate,
+    how = {"size": size, "label": label, "types": types, "text": text, "form": form, "length": length, "rate": hertz,
            "seconds": seconds, "bands": bands, "broken": broken, "like": like}  # fmt: skip
     found = _read(source, how)
     if part == "all":
@@ -95,19 +97,21 @@ def load(
     return train if part == "train" else test
 
 
-def _read(source: str | Path, asked: Mapping[str, Any]) -> Parts:
+def _read(source: str | Path | Any, asked: Mapping[str, Any]) -> Parts:
     """Chooses the reader, and refuses options that it has no use for."""
     record = find(source) if isinstance(source, str) else None
-    path = Path(source).expanduser()
-    reader = record.read if record else READERS[_kind(path)]
+    framed = hasattr(source, "iloc")  # as frames have; pandas may not be here
+    path = source if framed else Path(source).expanduser()
+    reader = read_frame if framed else record.read if record else READERS[_kind(Path(path))]
     given = {name: value for name, value in asked.items() if value is not None}
     like = given.pop("like", None)
-    if reader is READERS["table"] and ("text" in given or isinstance(like, TextRow)):
+    if reader in (read_csv, read_parquet, read_frame) and ("text" in given or isinstance(like, TextRow)):
         reader = read_text_table
     known = inspect.signature(reader).parameters
     for name, value in given.items():
         if name not in known:
-            raise ValueError(f"{name}={value!r} was given, but {source} is not {FOR[name]}. Leave it out.")
+            what = "this frame" if framed else source
+            raise ValueError(f"{name}={value!r} was given, but {what} is not {FOR[name]}. Leave it out.")
     given |= {"like": like} if like is not None and "like" in known else {}
     return read_known(record, **given) if record else reader(path, **given)
 
@@ -115,7 +119,7 @@ def _read(source: str | Path, asked: Mapping[str, Any]) -> Parts:
 READERS: dict[str, Callable[..., Parts]] = {
     ".npz": read_npz, ".npy": read_npy, "idx": read_idx, "idx folder": read_idx_folder, "images": read_images,
     "sounds": read_sounds, "texts": read_texts, ".txt": read_text,
-    "table": read_csv,
+    "table": read_csv, ".parquet": read_parquet, ".pq": read_parquet,
 }  # fmt: skip
 FOLDERS = {PICTURES: "images", SOUNDS: "sounds", TEXTS: "texts"}
 TABLES = (".csv", ".tsv", ".data")
@@ -147,7 +151,7 @@ def _kind(path: Path) -> str:
         return path.suffix.lower()
     raise ValueError(
         f"{path}: {path.suffix or 'a name without extension'} is of no known kind. Readable are .npz, .npy, "
-        f"{', '.join(TABLES)}, .txt (or .gz of these), idx files (...-idx3-ubyte), and folders or zips of pictures, "
+        f"{', '.join(TABLES)}, .txt (or .gz of these), .parquet, idx files (...-idx3-ubyte), and folders or zips of pictures, "
         "sounds or texts."
     )
 
@@ -161,7 +165,8 @@ def _joined(found: Parts) -> Dataset:
     if train.y is not None or test.y is not None:
         y = np.concatenate([_labels(train), _labels(test)])
     note = train.note.replace("training part of its own split", "training and test parts together", 1)
-    return replace(train, x=np.concatenate([train.x, test.x]), y=y, note=note)
+    lengths = None if train.lengths is None or test.lengths is None else np.concatenate([train.lengths, test.lengths])
+    return replace(train, x=np.concatenate([train.x, test.x]), y=y, note=note, lengths=lengths)
 
 
 def _labels(data: Dataset) -> Labels:

@@ -1,152 +1,156 @@
-"""Tables of numbers in text: CSV."""
+"""Tables in text: CSV; and the known sets that are tables."""
 
 from __future__ import annotations
 
 import csv
 import io
-import math
-import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 
-from layerwise.data.arrays import Parts, Piece, parts, unpacked
+from layerwise.data.arrays import Parts, unpacked
+from layerwise.data.columns import MISSING, Cells, written
+from layerwise.data.dataset import Array, Row
+from layerwise.data.layout import LABELLESS, LABELS, Codes, Layout, Table, Types, assembled, data_sets, names_of
 
-LABELS = ("label", "class", "target", "y")
-"""Columns that hold the labels unless another is named."""
+LINES = 4096  # read at once
 
 Line = tuple[int, list[str]]
 """A line's number in the file, from 1, and its cells."""
 
 
-def read_csv(path: Path, label: str | int | None = None) -> Parts:
-    """A table of numbers, one row a line, with or without a header; packed by gzip or not.
+def read_csv(path: Path, label: str | int | None = None, types: Types | None = None, like: Row | None = None) -> Parts:
+    """A table, one row a line, with or without a header; packed by gzip or not.
+
+    Where all columns are numbers and no value is missing, a row is these numbers; else it is a `ColumnsRow`.
 
     Arguments:
         path: Cells are parted by commas, semicolons or tabs, whichever the first line has most of.
         label: Name or number (from 1; -1 is the last) of the column of labels; its empty cells are rows without
             one. By default a column called label, class, target or y, if there is a header; "" = none.
+        types: What columns are where the guess is wrong, by name or number: one of `columns.TYPES`.
+        like: What a row of the table was that a model learned from: types and categories are taken from it, its columns
+            are found by their names, the others ignored, and the labels may be absent.
 
     Raises:
-        ValueError: If a line is of another length than the first, a cell is not a finite number, the column
-            of labels is not there or holds fractions, or there are no rows.
+        ValueError: If a line is of another length than the first, a value is no number or date in a column of them, the
+            column of labels is not there or holds fractions, a column of `like` is not there, or there are no rows.
     """
+    with _open(path) as lines:
+        return data_sets(_read(str(path), lines, label, types, like), path.name)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Iterator[Line]]:
+    """The lines of a CSV file that are not blank; all have to be read before it is closed."""
     try:
         with unpacked(path) as stream, io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
-            return _read(path, _lines(text), label)
+            yield _lines(text)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is not CSV in UTF-8 ({error}). Export it as plain CSV, UTF-8.") from error
 
 
-def _read(path: Path, lines: Iterator[Line], label: str | int | None) -> Parts:
+def _read(
+    place: str,
+    lines: Iterator[Line],
+    label: str | int | None,
+    types: Types | None,
+    like: Row | None,
+    names: Sequence[str] = (),
+) -> Table:
+    """The table of these lines; `names` are those of columns in a file without a header."""
     first = list(islice(lines, 20))
-    header = first.pop(0)[1] if _is_header([cells for _, cells in first]) else []
+    header = list(names) or (first.pop(0)[1] if _is_header([cells for _, cells in first], like) else [])
     if not first:
-        raise ValueError(f"{path} has no rows. A table has at least one line of numbers.")
-    columns = _Columns(path, header, width=len(header or first[0][1]), label=label)
-    values, labels = array("d"), list[str]()
-    for number, cells in chain(first, lines):
-        labels += columns.split(number, cells)
-        values.extend(columns.numbers(number, cells))
-    x, names = np.array(values).reshape(-1, columns.width), columns.names
-    note = "" if columns.label is None else f"labels from {columns.title(columns.label)}"
-    if names[:1] == ("",) and len(names) > 1 and np.array_equal(x[:, 0], np.arange(len(x))):
-        # pandas numbers the rows so: kept, the order of the file would be a feature.
-        x, names, note = x[:, 1:], names[1:], "; ".join(filter(None, (note, "unnamed column of row numbers left out")))
-    return parts([Piece(x, np.array(labels, dtype=np.str_) if labels else None)], path.name, names=names, note=note)
+        raise ValueError(f"{place} has no rows. A table has at least one line of values.")
+    layout = Layout(place, header, len(header or first[0][1]), label, types, like)
+    collectors = [
+        _Collector(LABELLESS if index == layout.label else MISSING, _as_texts(layout, index))
+        for index in range(layout.width)
+    ]
+    numbers, rest = array("q"), chain(first, lines)
+    while some := list(islice(rest, LINES)):
+        _check_lengths(layout, some)
+        numbers.extend(number for number, _ in some)
+        for collector, cells in zip(collectors, zip(*(cells for _, cells in some), strict=True), strict=True):
+            collector.add(cells)
+    found = [collector.cells(header[index] if header else "", index + 1) for index, collector in enumerate(collectors)]
+    return assembled(layout, found, lambda row: f"line {numbers[row]}")
 
 
-class _Columns:
-    """What the columns of one file are; takes its lines apart."""
+def _as_texts(layout: Layout, index: int) -> bool:
+    """Whether the numbers of a column are not numbers: 007 and 7 are two categories."""
+    return index == layout.label or layout.types.get(index) == "category"
 
-    def __init__(self, path: Path, header: list[str], width: int, label: str | int | None) -> None:
-        self.path, self.header, self.cells = path, header, width
-        self.label = self._find(label)
-        self.names = tuple(name for index, name in enumerate(header) if index != self.label)
-        self.width = width - (self.label is not None)
-        if not self.width:
-            raise ValueError(f"{path} has no column besides the labels. Add the features, one column each.")
 
-    def title(self, index: int) -> str:
-        return f"column {index + 1}" + (f" ({self.header[index]!r})" if self.header and self.header[index] else "")
-
-    def split(self, number: int, cells: list[str]) -> list[str]:
-        """Takes the label out of a line's cells, and gives it."""
-        if len(cells) != self.cells:
+def _check_lengths(layout: Layout, lines: Iterable[Line]) -> None:
+    for number, cells in lines:
+        if len(cells) != layout.width:
             raise ValueError(
-                f"{self.path}, line {number}: {len(cells)} cells, where the first line has "
-                f"{self.cells}. Mend the line; text that holds the separator belongs in quotes."
+                f"{layout.place}, line {number}: {len(cells)} cells, where the first line has "
+                f"{layout.width}. Mend the line; text that holds the separator belongs in quotes."
             )
-        return [] if self.label is None else [self._class(number, cells.pop(self.label))]
 
-    def numbers(self, number: int, cells: list[str]) -> list[float]:
-        """The numbers of a line without its label."""
+
+class _Collector:
+    """Takes the cells of one column as they are read, and keeps them small: as numbers while they are, else as codes.
+
+    Arguments:
+        missing: What means that a value is missing.
+        text: Whether numbers are text, too.
+    """
+
+    def __init__(self, missing: frozenset[str], text: bool) -> None:
+        self.codes, self.text, self.chunks = Codes(missing), text, list[Array]()
+
+    def add(self, cells: Sequence[str]) -> None:
+        """Takes the next cells."""
+        numbers = None if self.text else self._numbers(cells)
+        self.chunks.append(self.codes.of(cells) if numbers is None else numbers)
+
+    def cells(self, name: str, number: int) -> Cells:
+        """All that came. Numbers of a column that holds text as well become text again."""
+        if not self.text and all(chunk.dtype == np.float64 for chunk in self.chunks):
+            values = np.concatenate(self.chunks)
+            return Cells(name, number, "number", values, int(np.isnan(values).sum()))
+        texts = [self.codes.of(written(chunk)) if chunk.dtype == np.float64 else chunk for chunk in self.chunks]
+        codes = np.concatenate(texts)
+        return Cells(name, number, "text", codes, int((codes < 0).sum()), tuple(self.codes.texts))
+
+    def _numbers(self, cells: Sequence[str]) -> Array | None:
+        """The cells as numbers, NaN = missing; None if one is text, or too large for a number."""
+        missing = self.codes.missing
         try:
-            values = list(map(float, cells))
-            if math.isfinite(sum(values)):
-                return values
+            try:
+                values = np.array(list(map(float, cells)))
+            except ValueError:
+                values = np.array([np.nan if cell.lower() in missing else float(cell) for cell in cells])
         except ValueError:
-            pass
-        for index, cell in enumerate(cells):
-            if not math.isfinite(_number(cell)):
-                raise ValueError(self._complaint(number, index, cell))
-        return values
-
-    def _complaint(self, number: int, index: int, cell: str) -> str:
-        """What is wrong with a cell that is no number; `index` does not count the column of labels."""
-        index += self.label is not None and index >= self.label
-        what = f"{self.path}, line {number}, {self.title(index)}: {cell!r} is not a finite number. "
-        if _is_missing(cell):
-            return what + "Fill the missing value in, or leave the row or the column out."
-        classes = f"If the column holds the classes, say label={index + 1}. " if self.label is None else ""
-        return what + classes + "Turn other text into numbers, or leave the column out."
-
-    def _class(self, number: int, cell: str) -> str:
-        """A label as text, the 3.0 that pandas makes of a 3 as 3."""
-        if whole := re.fullmatch(r"(-?\d+)\.0*", cell):
-            return whole[1]
-        if re.fullmatch(r"-?\d*\.\d+", cell):
-            raise ValueError(
-                f"{self.path}, line {number}, {self.title(self.label or 0)}: labels are classes, but this "
-                f"is the fraction {cell}. Name another column (label=...), or label='' for none."
-            )
-        return cell
-
-    def _find(self, label: str | int | None) -> int | None:
-        """Index of the column of labels; None if there is none."""
-        lower = [name.lower() for name in self.header]
-        if label is None:
-            return next((lower.index(name) for name in LABELS if name in lower), None)
-        if label == "":
             return None
-        if isinstance(label, str) and self.header.count(label) == 1:
-            return self.header.index(label)
-        position = int(label) if re.fullmatch(r"-?\d+", str(label)) else 0
-        if not 1 <= abs(position) <= self.cells:
-            names = f"the columns {', '.join(self.header[:20])}" if self.header else "no header"
-            raise ValueError(
-                f"{self.path} has {self.cells} columns and {names}, but no single column {label!r}. "
-                f"Give a name, or a number from 1 to {self.cells} (-1 is the last)."
-            )
-        return position - 1 if position > 0 else self.cells + position
+        return None if np.isinf(values).any() else values
 
 
 def _lines(text: TextIO) -> Iterator[Line]:
     """The lines that are not blank."""
     start = text.readline()
+    if "\0" in start:
+        raise csv.Error("its first line holds NUL")
     reader = csv.reader(chain([start], text), delimiter=max(",;\t", key=start.count), skipinitialspace=True)
     return ((reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(map(str.strip, cells)))
 
 
-def _is_header(lines: Sequence[list[str]]) -> bool:
-    """Whether the first line names the columns: it has text above numbers, only text, or the word for labels."""
+def _is_header(lines: Sequence[list[str]], like: Row | None = None) -> bool:
+    """Whether the first line names the columns: it has text above numbers, only text, the word for labels, or known names."""
     if not lines:
         return False
     head, body = lines[0], lines[1:]
+    if like is not None and (known := names_of(like)) and set(known) <= set(head):
+        return True
     below = [[cells[index] for cells in body if index < len(cells) and cells[index]] for index in range(len(head))]
     # A lone y may be a class: the letters of UCI begin so.
     text_above_numbers = any(
@@ -156,16 +160,58 @@ def _is_header(lines: Sequence[list[str]]) -> bool:
     return text_above_numbers or only_text or any(cell.lower() in LABELS[:3] for cell in head)
 
 
-def _number(cell: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
-        return math.nan
-
-
-def _is_missing(cell: str) -> bool:
-    return cell.lower() in ("", "?", "na", "n/a", "nan", "null", "none")
-
-
 def _is_text(cell: str) -> bool:
-    return not _is_missing(cell) and math.isnan(_number(cell))
+    """Whether a cell is neither missing nor a number."""
+    if cell.lower() in MISSING:
+        return False
+    try:
+        return bool(np.isnan(float(cell)))
+    except ValueError:
+        return True
+
+
+# -- known sets -------------------------------------------------------------------------------------------------------
+
+ADULT = ("age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation", "relationship", "race",
+         "sex", "capital-gain", "capital-loss", "hours-per-week", "native-country", "income")  # fmt: skip
+LETTER = ("letter", "x-box", "y-box", "width", "high", "onpix", "x-bar", "y-bar", "x2bar", "y2bar", "xybar", "x2ybr",
+          "xy2br", "x-ege", "xegvy", "y-ege", "yegvx")  # fmt: skip
+COVTYPE = (
+    "Elevation", "Aspect", "Slope", "Horizontal_Distance_To_Hydrology", "Vertical_Distance_To_Hydrology",
+    "Horizontal_Distance_To_Roadways", "Hillshade_9am", "Hillshade_Noon", "Hillshade_3pm",
+    "Horizontal_Distance_To_Fire_Points", *(f"Wilderness_Area{number}" for number in range(1, 5)),
+    *(f"Soil_Type{number}" for number in range(1, 41)), "Cover_Type",
+)  # fmt: skip
+
+
+def read_letter(folder: Path, like: Row | None = None) -> Parts:
+    """UCI's letters: the first 16 000 rows to train on, the last 4000 to test on, as its authors did."""
+    path = folder / "letter-recognition.data.gz"
+    with _open(path) as lines:
+        table = _read(str(path), lines, 1, None, like, names=LETTER)
+    note = f"{table.note}; fixed split into the first 16000 rows and the last 4000"
+    return data_sets(table._replace(note=note), "letter", slice(0, 16000), slice(16000, None))
+
+
+def read_adult(folder: Path, like: Row | None = None) -> Parts:
+    """UCI's census incomes, with its own split."""
+    found = []
+    for name in ("adult.data.gz", "adult.test.gz"):
+        with _open(folder / name) as lines:
+            # The test file begins with a comment, and its labels end in a dot.
+            found.append([(at, [*cells[:-1], cells[-1].rstrip(".")]) for at, cells in lines if cells[0][:1] != "|"])
+    table = _read(str(folder), chain(*found), -1, None, like, names=ADULT)
+    return data_sets(table, "adult", slice(0, len(found[0])), slice(len(found[0]), None))
+
+
+def read_covtype(folder: Path, like: Row | None = None) -> Parts:
+    """20 000 rows of UCI's forest cover types, which has no split of its own: shuffled, then 15 000 and 5000."""
+    path = folder / "covtype.20k.data.gz"
+    with _open(path) as lines:
+        table = _read(str(path), lines, -1, None, like, names=COVTYPE)
+    order = np.random.RandomState(0).permutation(len(table.columns[0].values))
+    note = f"{table.note}; fixed split of the rows, shuffled by RandomState(0), into 15000 and 5000"
+    return data_sets(table._replace(note=note), "covtype", order[:15000], order[15000:])
+
+
+__all__ = ["LABELS", "Line", "read_adult", "read_covtype", "read_csv", "read_letter"]

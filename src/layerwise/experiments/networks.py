@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
-from layerwise.data import keep_labels, load
+from layerwise.data import Dataset, cache_folder, keep_labels, load
 from layerwise.data.labels import hold_out as held
+from layerwise.data.sound import fsdd_speakers
 from layerwise.estimators import NetworkClassifier
 from layerwise.experiments.mnist import report
 from layerwise.run import Run
@@ -41,6 +43,18 @@ DEEP = {"net": "cnn", "layers": (32, 64, 128), "average": 0.999,
 RESNET = {"net": "resnet", "layers": (32, 64, 128), "options": {"blocks": 1}, "average": 0.999, "weight_decay": 0.02}
 DENSE = {"net": "mlp", "layers": (1024, 1024), "options": {"batch_norm": True, "dropout": 0.5, "input_dropout": 0.2}}
 
+GROWN = {"pretrain": "greedy", "pretrain_epochs": 10}
+SPEECH = {"net": "cnn", "layers": (32, 64, 128), "epochs": 60, "augment": "sound", "average": 0.99, "batch_size": 64,
+          "options": {"hidden": (128,), "dropout": 0.5, "stage_dropout": 0.1}}  # fmt: skip
+NEWS = {
+    "net": "mlp",
+    "layers": (512,),
+    "epochs": 10,
+    "options": {"dropout": 0.5, "input_dropout": 0.3},
+    "average": 0.99,
+}
+TABLE = {"net": "mlp", "layers": (512, 512, 512), "options": {"batch_norm": True, "dropout": 0.1}, "average": 0.999}
+
 RECIPES = {
     "mnist-cnn": Recipe("mnist", CNN),
     "mnist-cnn-shifts": Recipe("mnist", DEEP | {"epochs": 25, "augment": SHIFTS}),
@@ -49,14 +63,41 @@ RECIPES = {
     "cifar-resnet": Recipe("cifar10", RESNET | {"epochs": 25, "augment": "image"}),
     "cifar-cnn": Recipe("cifar10", DEEP | {"epochs": 25, "augment": "image"}),
     "cifar-dense": Recipe("cifar10", DENSE | {"epochs": 25, "augment": "image"}),
+    "cifar-cnn-1000": Recipe("cifar10", DEEP | {"epochs": 100, "augment": "image"}, labels=1000),
+    "cifar-cnn-1000-grown": Recipe("cifar10", DEEP | {"epochs": 100, "augment": "image"} | GROWN, labels=1000),
+    "fsdd-cnn": Recipe("fsdd", SPEECH),
+    "fsdd-cnn-grown": Recipe("fsdd", SPEECH | GROWN),
+    "fsdd-lstm": Recipe(
+        "fsdd", {"net": "lstm", "layers": (128,), "epochs": 30, "options": {"swap": True, "dropout": 0.3}}
+    ),
+    "fsdd-unseen": Recipe("fsdd", SPEECH),  # the seed is the number of the speaker held out, from 0 to 5
+    "news-dense": Recipe("ag_news", NEWS),
+    "news-dense-grown": Recipe("ag_news", NEWS | GROWN),
+    "news-dense-200": Recipe("ag_news", NEWS, labels=200),
+    "news-dense-200-grown": Recipe("ag_news", NEWS | GROWN, labels=200),
+    "news-lstm": Recipe("ag_news", {"layers": (64,), "epochs": 8, "options": {"dropout": 0.5}}, {"form": "words"}),
+    "letter-dense": Recipe("letter", TABLE | {"epochs": 60}),
+    "adult-dense": Recipe("adult", TABLE | {"layers": (128, 128), "epochs": 10, "rate": 5e-4}),
+    "covtype-dense": Recipe("covtype20k", TABLE | {"epochs": 60}),
 }
 
 
-def matrices(recipe: Recipe, hold_out: float, seed: int) -> tuple[Any, Any, Any, Any, Any]:
+def by_speaker(train: Dataset, test: Dataset, number: int) -> tuple[Dataset, Dataset]:
+    """The training clips of all speakers but one, and all clips of that one."""
+    mine, theirs = fsdd_speakers(cache_folder() / "fsdd")
+    held_out = sorted(set(mine))[number]
+    out = [train.take(mine == held_out), test.take(theirs == held_out)]
+    y = np.concatenate([part.y for part in out if part.y is not None])
+    return train.take(mine != held_out), replace(out[0], x=np.concatenate([part.x for part in out]), y=y, lengths=None)
+
+
+def matrices(recipe: Recipe, hold_out: float, seed: int, unseen: bool = False) -> tuple[Any, Any, Any, Any, Any]:
     """Rows and labels to learn from, rows and labels to measure on, and what a row is."""
     train = load(recipe.data, "train", **recipe.reading)
     assert train.y is not None
-    if hold_out:
+    if unseen:
+        train, other = by_speaker(train, load(recipe.data, "test", **recipe.reading), seed)
+    elif hold_out:
         out = held(train.y, len(train), hold_out, 12345)  # the same rows for every seed
         other, train = train.take(out), train.take(~out)
     else:
@@ -66,16 +107,19 @@ def matrices(recipe: Recipe, hold_out: float, seed: int) -> tuple[Any, Any, Any,
     return train.matrix(), y, other.matrix(), other.y, train.row
 
 
-def shape_of(row: Any) -> tuple[int, ...]:
+def shape_of(row: Any, recipe: Recipe) -> tuple[int, ...]:
     """A row's shape as the networks take it."""
-    return (1, *row.shape) if row.pictured and len(row.shape) == 2 else tuple(row.shape)
+    grey = row.pictured and len(row.shape) == 2 and recipe.settings.get("net") != "lstm"
+    return (1, *row.shape) if grey else tuple(row.shape)
 
 
 def measure(name: str, recipe: Recipe, seed: int, hold_out: float, threads: int, out: Path) -> dict[str, Any]:
     """Learns a recipe and measures its error, in %."""
-    x, y, other, truth, row = matrices(recipe, hold_out, seed)
+    x, y, other, truth, row = matrices(recipe, hold_out, seed, name.endswith("-unseen"))
     folder = out / f"{name}-{seed}{f'-held-{hold_out}' if hold_out else ''}"
-    net = NetworkClassifier(**{"shape": shape_of(row)} | dict(recipe.settings), random_state=seed, threads=threads)
+    symbols = len(row.vocabulary) + 2 if getattr(row, "vocabulary", ()) else None
+    told = {"shape": shape_of(row, recipe), "vocabulary": symbols}
+    net = NetworkClassifier(**told | dict(recipe.settings), random_state=seed, threads=threads)
     net.fit(x, y, run=Run(folder, resume=True, progress=True))
     began = time.perf_counter()
     wrong = float((net.predict(other) != truth).mean())
