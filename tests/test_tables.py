@@ -124,6 +124,12 @@ def slow_features(row: ColumnsRow, stored: np.ndarray) -> list[list[float]]:
     return found
 
 
+def test_a_column_that_hardly_varies_stays_finite() -> None:
+    stored = np.array([[1e-45], [0.0], [1.0], [1e6]], np.float32)
+    row = ColumnsRow.of([Column("a", "number")]).fitted(stored[:2])
+    assert np.isfinite(row.scale(stored)).all()
+
+
 @given(st.data())
 def test_scaling_matches_one_value_at_a_time(draw: st.DataObject) -> None:
     hole, n = st.just(float("nan")), draw.draw(st.integers(1, 12))

@@ -9,10 +9,9 @@ import json
 import multiprocessing
 import resource
 import statistics
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,13 @@ from typing import Any
 import numpy as np
 
 from layerwise import baselines, lens
+from layerwise.budget import learn, size_of
 from layerwise.data import Dataset
+from layerwise.estimators import DBNClassifier, NetworkClassifier
 from layerwise.files import write_whole
 from layerwise.tasks import Plan, prepare, suit
 
 GRACE = 1.5  # times the budget, after which a method is stopped
-PROBE = 2  # epochs by which a network's speed is measured
 SPREADING = 20000  # rows of which the graph of neighbours is made in time
 
 
@@ -35,7 +35,7 @@ class Entry:
 
     Arguments:
         method: Its name.
-        learned_from: "all rows" or "labelled rows".
+        learned_from: "all rows", "labelled rows", or how many of these where there was no time for more.
         errors: Share of wrong test rows, per seed; empty if it never finished in time.
         seconds: To learn, per seed.
         parameters: Numbers that it keeps to answer with.
@@ -44,7 +44,7 @@ class Entry:
     """
 
     method: str
-    learned_from: str
+    learned_from: str = ""
     errors: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     parameters: int = 0
@@ -74,21 +74,35 @@ class Comparison:
 
 
 def networks(kind: str) -> dict[str, dict[str, Any]]:
-    """Our nets for rows of a kind by name: settings of `NetworkClassifier`, "data" for the share of epochs left to tuning.
+    """Our methods for rows of a kind by name: settings of `NetworkClassifier`, or of `DBNClassifier` where there is no "net".
 
     Example:
         >>> list(networks("table"))
-        ['dense net', 'dense net, pre-trained']
+        ['dense net', 'dense net, pre-trained', 'deep belief net', 'deep belief net, tuned']
     """
-    net = {"image": "cnn", "sound": "cnn"}.get(kind, "mlp")
-    word = "convolutional net" if net == "cnn" else "dense net"
-    options = {"dropout": 0.5} if net == "cnn" else {"batch_norm": True, "dropout": 0.3}
-    plain = {"net": net, "options": options, "augment": "auto", "average": 0.99}
-    found = {word: plain, f"{word}, pre-trained": plain | {"pretrain": "greedy"}}
-    if kind == "text":  # of TF-IDF rows; few of thousands of columns matter
-        for each in found.values():
-            each |= {"layers": (256,), "options": {"dropout": 0.5, "input_dropout": 0.3}}
-    return found
+    wide = {"layers": (500, 500), "up_down_epochs": 1}
+    found: dict[str, dict[str, Any]] = {}
+    for word, settings in NETS[kind].items():
+        found[word] = settings
+        found[f"{word}, pre-trained"] = settings | {"pretrain": "greedy"}
+    return found | {
+        "deep belief net": wide | {"classify": "generative"},
+        "deep belief net, tuned": wide | {"dropout": 0.3},
+    }
+
+
+CONVOLUTIONAL: Any = {"net": "cnn", "options": {"dropout": 0.5}, "augment": "auto", "average": 0.99}
+DENSE: Any = {"net": "mlp", "options": {"batch_norm": True, "dropout": 0.3}, "average": 0.99}
+# Of the thousands of columns of TF-IDF rows few matter, and each seldom: no batch has statistics of them.
+WORDS: Any = {"net": "mlp", "layers": (256,), "options": {"dropout": 0.5, "input_dropout": 0.3}, "average": 0.99}
+RECURRENT: Any = {"net": "lstm", "options": {"dropout": 0.5}}
+NETS: dict[str, dict[str, Any]] = {
+    "image": {"convolutional net": CONVOLUTIONAL},
+    "sound": {"convolutional net": CONVOLUTIONAL},
+    "table": {"dense net": DENSE},
+    "text": {"dense net": WORDS, "recurrent net": RECURRENT},
+}
+READ_AS = {"recurrent net": {"form": "words"}}  # methods that want the rows otherwise than the rivals
 
 
 def compare(
@@ -105,21 +119,24 @@ def compare(
 
     Arguments:
         plan: The data, how it is read and the labels that are kept; its model and settings are not looked at.
-        budget: Seconds that a method may learn. Networks learn as many epochs as fit; rivals that take half as long again
-            are stopped, and the table says so.
+        budget: Seconds that a method may learn (see `layerwise.budget.learn`); what takes half as long again is stopped, and
+            the table says so.
         methods: Names; empty: all.
         say: Is told what comes next.
 
     Raises:
         ValueError: If the data has no labels, or a method is unknown.
     """
+    if plan.reading.get("form") not in (None, "tfidf", "counts"):
+        raise ValueError("Shallow rivals read text as weights of words, and the recurrent net reads words in order by itself. "
+                         "Leave form out, or take 'counts'.")  # fmt: skip
     training, test = _parts(plan)
     jobs = _jobs(training, plan.seed)
     if unknown := sorted(set(methods) - set(jobs)):
         raise ValueError(f"There is no method {unknown[0]!r}. There are {', '.join(jobs)}.")
     entries = []
     for name in methods or jobs:
-        entry = Entry(name, "all rows" if "pre-trained" in name or "spreading" in name else "labelled rows")
+        entry = Entry(name)
         for seed in range(plan.seed, plan.seed + seeds):
             if say is not None:
                 say(f"{name}, seed {seed} ...")
@@ -132,21 +149,17 @@ def compare(
 
 
 def _parts(plan: Plan) -> tuple[Dataset, Dataset]:
-    return prepare(_any(plan))[1], plan.load("test")
-
-
-def _any(plan: Plan) -> Plan:
-    return Plan(plan.data, "net", plan.labels, plan.holdout, plan.reading, plan.seed)
+    return prepare(replace(plan, model="net", settings={}))[1], plan.load("test")
 
 
 def _jobs(training: Dataset, seed: int) -> dict[str, Any]:
     """Unfitted classifiers by name, ours first."""
-    from layerwise.estimators import NetworkClassifier
-
     found: dict[str, Any] = {}
     for name, settings in networks(training.row.kind).items():
-        found[name] = NetworkClassifier(**settings, random_state=seed)
-        suit(found[name], training.row)
+        kind = NetworkClassifier if "net" in settings else DBNClassifier
+        found[name] = kind(**settings, random_state=seed)
+        if "net" in settings:
+            suit(found[name], training.row)
     found |= baselines.rivals(training.row.kind, seed, shape=training.row.shape)
     if training.labelled < len(training) <= SPREADING:
         found["label spreading"] = baselines.spreading()
@@ -161,98 +174,55 @@ def _measure(entry: Entry, plan: Plan, name: str, seed: int, budget: float) -> b
     process.start()
     there.close()
     try:
-        began = here.recv()  # "ready": the rows are read
-        finished = here.poll(GRACE * budget + 5) if began == "ready" else True
-        found: Any = began if began != "ready" else here.recv() if finished else {"why": "took too long"}
+        found = here.recv()  # "ready": the rows are read
+        for limit in (GRACE * budget + 5, None):  # to learn; to answer
+            if found.get("why") is None:
+                found = here.recv() if here.poll(limit) else {"why": "took too long"}
     except EOFError:
         found = {"why": "its process ended (out of memory?)"}
     finally:
         process.terminate()
         process.join()
-    if "why" in found:
+    if found.get("why") is not None:
         entry.why = str(found["why"])
         return False
     entry.errors.append(found["error"])
     entry.seconds.append(found["seconds"])
     entry.parameters, entry.memory = found["parameters"], max(entry.memory, found["memory"])
+    entry.learned_from = found["learned_from"]
     return True
 
 
 def _child(pipe: Connection, plan: Mapping[str, Any], name: str, seed: int, budget: float) -> None:
-    """Learns and tests one method; sends "ready", then what it found."""
+    """Learns and tests one method; tells when the rows are read, when it has learned, and what it found."""
     warnings.simplefilter("ignore")
     try:
-        mine = Plan(**{**plan, "seed": seed})
-        training, test = _parts(mine)
+        reading = {**plan["reading"], **next((way for word, way in READ_AS.items() if name.startswith(word)), {})}
+        training, test = _parts(Plan(**{**plan, "seed": seed, "reading": reading}))
         model = _jobs(training, seed)[name]
         before = _peak()
-        pipe.send("ready")
-        pipe.send(_learned(model, training, test, budget, before))
+        pipe.send({})
+        learned = _learned(model, training, budget, seed)
+        pipe.send({})
+        pipe.send(learned | {"error": _error(learned.pop("model"), test), "memory": max(0.0, _peak() - before)})
     except Exception as error:
         pipe.send({"why": f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"})
 
 
-def _learned(model: Any, training: Dataset, test: Dataset, budget: float, before: float) -> dict[str, Any]:
-    assert training.y is not None and test.y is not None
-    whole = hasattr(model, "pretrain") or "Spreading" in type(model).__name__
-    index = np.arange(len(training)) if whole else np.flatnonzero(training.y >= 0)
-    x, y = training.matrix(index), training.y[index]
+def _learned(model: Any, training: Dataset, seconds: float, seed: int) -> dict[str, Any]:
+    assert training.y is not None
+    found = learn(model, training.matrix(), training.y, seconds, seed)
+    all_of_them = {len(training): "all rows", training.labelled: "labelled rows"}
+    words = all_of_them.get(found.rows, f"{found.rows:,} of {training.labelled:,} labelled rows")
+    return {"model": found.model, "seconds": found.seconds, "parameters": size_of(found.model), "learned_from": words}
+
+
+def _error(model: Any, test: Dataset) -> float:
+    """Share of wrong answers."""
+    assert test.y is not None
     known = np.flatnonzero(test.y >= 0)
-    began = time.perf_counter()
-    if hasattr(model, "pretrain"):
-        model = in_time(model, x, y, budget)
-    model.fit(x, y)
-    seconds = time.perf_counter() - began
     blocks = np.array_split(known, 1 + len(known) // 2000)
-    wrong = np.concatenate([model.predict(test.matrix(part)) != test.y[part] for part in blocks])
-    return {
-        "error": float(wrong.mean()),
-        "seconds": seconds,
-        "parameters": size_of(model),
-        "memory": max(0.0, _peak() - before),
-    }
-
-
-def in_time(network: Any, x: np.ndarray, y: np.ndarray, budget: float) -> Any:
-    """The network with as many epochs (2 to 100) as fit into `budget` seconds, by the time that a few batches take."""
-    from sklearn.base import clone
-
-    rows = np.random.RandomState(0).permutation(len(x))[: 20 * network.batch_size]
-    labels = np.where(y[rows] < 0, y[y >= 0][0], y[rows])
-    labels[: len(np.unique(y[y >= 0]))] = np.unique(y[y >= 0])[: len(rows)]
-    clone(network).set_params(pretrain=None, epochs=1).fit(x[rows], labels)  # the first steps are slow
-    began = time.perf_counter()
-    clone(network).set_params(pretrain=None, epochs=PROBE).fit(x[rows], labels)
-    each = (time.perf_counter() - began) / PROBE / len(rows)
-    left, labelled = budget * 0.9, max(int((y >= 0).sum()), 1)
-    if network.pretrain is not None:
-        epochs = int(np.clip(left / 3 / (2 * each * len(x)), 1, 20))
-        network.set_params(pretrain_epochs=epochs)
-        left *= 2 / 3
-    steps = max(100, 2000 * 16 // labelled)  # few rows need many epochs
-    return network.set_params(epochs=int(np.clip(left / (each * labelled), 2, min(steps, 400))))
-
-
-def size_of(model: Any) -> int:
-    """How many numbers a fitted model keeps to answer with."""
-    if hasattr(model, "parameters_"):
-        return int(model.parameters_)
-    return sum(_numbers(part) for part in _inside(model))
-
-
-def _inside(model: Any) -> Iterator[Any]:
-    model = getattr(model, "best_estimator_", model)
-    yield from (part for _, part in model.steps) if hasattr(model, "steps") else (model,)
-
-
-def _numbers(part: Any) -> int:
-    if hasattr(part, "_predictors"):  # boosted trees: a feature, a threshold, two children and a value per node
-        return sum(5 * tree.get_n_leaf_nodes() * 2 for line in part._predictors for tree in line)
-    total = 0
-    for name, value in vars(part).items():
-        if name.endswith("_") or name == "_fit_X":
-            total += int(getattr(value, "size", 0)) if hasattr(value, "shape") else 0
-    return total
+    return float(np.concatenate([model.predict(test.matrix(part)) != test.y[part] for part in blocks]).mean())
 
 
 def _peak() -> float:
@@ -264,8 +234,8 @@ def advise(entries: Sequence[Entry], seeds: int) -> list[str]:
     """What to do, in plain words.
 
     Example:
-        >>> quick = Entry("SVM", "labelled rows", [0.10, 0.12, 0.11], [1.0, 1.0, 1.0])
-        >>> advise([Entry("net", "labelled rows", [0.09, 0.12, 0.11], [60.0, 60.0, 60.0]), quick], 3)[0]
+        >>> quick = Entry("SVM", errors=[0.10, 0.12, 0.11], seconds=[1.0, 1.0, 1.0])
+        >>> advise([Entry("net", errors=[0.09, 0.12, 0.11], seconds=[60.0, 60.0, 60.0]), quick], 3)[0]
         'Take SVM: nothing is better beyond doubt, and it learns in 1.0 s.'
     """
     done = sorted((entry for entry in entries if entry.errors), key=lambda entry: entry.error)

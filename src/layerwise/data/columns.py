@@ -21,6 +21,7 @@ MISSING = frozenset(("", "?", "na", "n/a", "nan", "nat", "null", "none"))
 COMMON = 50  # categories of a column that have a feature of their own
 NEARLY = 0.9  # share of the values that are numbers (or dates) from which on the others are taken for mistakes
 FEW = 20  # so many different texts are categories, however few rows there are
+NO_SPREAD = 1e-30  # a standard deviation by which a float32 may not be divided: other rows would overflow
 DAY = np.timedelta64(1, "D")
 
 
@@ -69,8 +70,10 @@ class Column:
         if not len(here):
             return replace(self, missing=missing, fill=0.0, mean=0.0, spread=1.0)
         fill = float(np.median(here))
-        filled = np.where(lacking, fill, values)
-        spread = float(filled.std()) if filled.min() < filled.max() else 1.0
+        filled = np.where(lacking, fill, values.astype(np.float64))
+        spread = float(filled.std())
+        if filled.min() == filled.max() or spread < NO_SPREAD:
+            spread = 1.0
         return replace(self, missing=missing, fill=fill, mean=float(filled.mean()), spread=spread)
 
     def _frequent(self, here: Array) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -84,7 +87,7 @@ class Column:
         if self.type == "category":
             return self._one_hot(values, out)
         lacking = np.isnan(values)
-        out[:, 0] = (np.where(lacking, self.fill, values) - self.mean) / self.spread
+        out[:, 0] = (np.where(lacking, self.fill, values.astype(np.float64)) - self.mean) / self.spread
         if self.missing:
             out[:, 1] = lacking
         return np.empty(0, np.intp)

@@ -1,0 +1,162 @@
+"""Learning within a budget of seconds, whatever learns: networks by their epochs, shallow methods by their rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.semi_supervised import LabelSpreading
+
+PROBE = 20  # batches by which a network's speed is measured
+FIRST = 1000  # labelled rows that a shallow method begins with
+GROWTH = 1.2  # exponent of time over rows that is assumed at least
+UPDATES, MOST = 2000, 100  # a network is tuned for MOST epochs, or longer where these make fewer updates
+GROWN = 50  # epochs of pre-training at most
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A fitted model, the rows it learned from (with a label; all rows where it looks at all), and its seconds."""
+
+    model: Any
+    rows: int
+    seconds: float
+
+
+def learn(model: Any, x: Any, y: np.ndarray, seconds: float, seed: int = 0) -> Learned:
+    """Fits `model` to rows x, shape (n, features), and labels y, -1 where there is none, within about `seconds`.
+
+    A network (whatever has `pretrain`) gets as many epochs as fit, by the time that a few batches take. Label spreading
+    is given all rows. Anything else learns from the labelled rows: from a thousand of them, drawn evenly over the classes,
+    then from as many more as will be learned in what is left of the time.
+
+    Example:
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> x, y = load_digits(return_X_y=True)
+        >>> learn(LogisticRegression(max_iter=1000), x / 16, y, seconds=60).rows
+        1797
+    """
+    began = time.perf_counter()
+    if hasattr(model, "pretrain"):
+        model = paced(model, x, y, seconds).fit(x, y)
+        rows = len(x) if model.pretrain is not None else int((y >= 0).sum())
+    elif isinstance(model, LabelSpreading):
+        model, rows = model.fit(x, y), len(x)
+    else:
+        model, rows = _growing(model, x, y, seconds, np.random.RandomState(seed))
+    return Learned(model, rows, time.perf_counter() - began)
+
+
+def _growing(model: Any, x: Any, y: np.ndarray, seconds: float, random: np.random.RandomState) -> tuple[Any, int]:
+    """The model fitted to as many labelled rows as the seconds allow."""
+    order = evenly(y, random)
+    count, began = min(FIRST, len(order)), time.perf_counter()
+    while True:
+        start = time.perf_counter()
+        some = np.sort(order[:count])
+        model = clone(model).fit(x[some], y[some])
+        took, left = time.perf_counter() - start, seconds - (time.perf_counter() - began)
+        if count == len(order) or left < took * 1.5:
+            return model, count
+        # The next fit may take all that is left, but grows by at most eight times, as one point says little of the slope.
+        count = min(len(order), int(count * min(8.0, max(1.5, (0.7 * left / max(took, 1e-9)) ** (1 / GROWTH)))))
+
+
+def evenly(y: np.ndarray, random: np.random.RandomState) -> np.ndarray:
+    """Indices of the labelled rows in a random order whose every beginning holds the classes in their proportions.
+
+    Example:
+        >>> y = np.repeat([0, 1], [90, 10])
+        >>> np.bincount(y[evenly(y, np.random.RandomState(0))[:20]]).tolist()
+        [18, 2]
+    """
+    known = random.permutation(np.flatnonzero(y >= 0))
+    place = np.empty(len(known))
+    for label in np.unique(y[known]):
+        mine = y[known] == label
+        place[mine] = (np.arange(mine.sum()) + 0.5) / mine.sum()
+    return known[np.argsort(place, kind="stable")]
+
+
+def paced(network: Any, x: Any, y: np.ndarray, seconds: float) -> Any:
+    """The unfitted network with as many epochs of pre-training and tuning as take about `seconds`.
+
+    Tuning gets what it can use, but at most half; pre-training the rest; and tuning what that leaves.
+    """
+    began, labelled = time.perf_counter(), int((y >= 0).sum())
+    pace = Pace.measure(network, x, y)
+    left = seconds - (time.perf_counter() - began)
+    most = max(MOST, -(-UPDATES * 16 // max(labelled, 1)))
+    if network.pretrain is not None:
+        each = pace.growing * len(x)
+        share = max(left / 2, left - most * pace.tuning * labelled)
+        epochs = int(np.clip(share / max(each, 1e-9), 1, GROWN))
+        network.set_params(pretrain_epochs=epochs)
+        if "up_down_epochs" in network.get_params():
+            network.set_params(up_down_epochs=max(1, epochs // 4))
+        left -= epochs * each
+    return network.set_params(epochs=int(np.clip(left / max(pace.tuning * labelled, 1e-9), 2, most)))
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds per row and epoch: of tuning, and of pre-training all layers (a quarter epoch of up-down included)."""
+
+    tuning: float
+    growing: float
+
+    @classmethod
+    def measure(cls, network: Any, x: Any, y: np.ndarray) -> Pace:
+        """By learning from a few batches, with and without what is to be measured."""
+        rows, labels = _sample(y, PROBE * network.batch_size)
+        part = x[rows]
+        up_down = "up_down_epochs" in network.get_params()
+        still: dict[str, Any] = {"pretrain": None, "epochs": 1} | ({"up_down_epochs": 0} if up_down else {})
+
+        def took(**settings: Any) -> float:
+            start = time.perf_counter()
+            clone(network).set_params(**still | settings).fit(part, labels)
+            return time.perf_counter() - start
+
+        took()  # the first steps of a process are slow
+        idle = took()
+        tuning = (took(epochs=3) - idle) / 2
+        growing = 0.0
+        if network.pretrain is not None:
+            more = {"up_down_epochs": 1} if up_down else {}
+            grown = took(pretrain="greedy", pretrain_epochs=1) - idle
+            growing = grown + ((took(pretrain="greedy", pretrain_epochs=1, **more) - idle - grown) / 4 if more else 0.0)
+        return cls(max(tuning, 0.0) / len(rows), max(growing, 0.0) / len(rows))
+
+
+def _sample(y: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to measure by, all of them with some label, as all classes have to be there."""
+    rows = np.random.RandomState(0).permutation(len(y))[: max(count, len(np.unique(y)))]
+    known = np.unique(y[y >= 0])
+    labels = np.where(y[rows] < 0, known[0], y[rows])
+    labels[: len(known)] = known
+    return rows, labels
+
+
+def size_of(model: Any) -> int:
+    """How many numbers a fitted model keeps to answer with: weights, supporting rows, nodes of trees."""
+    if hasattr(model, "network_"):
+        return sum(parameter.numel() for parameter in model.network_.parameters())
+    return sum(_numbers(part) for part in _inside(model))
+
+
+def _inside(model: Any) -> Iterator[Any]:
+    model = getattr(model, "best_estimator_", model)
+    yield from (part for _, part in model.steps) if hasattr(model, "steps") else (model,)
+
+
+def _numbers(part: Any) -> int:
+    if hasattr(part, "_predictors"):  # boosted trees: a feature, a threshold, two children and a value per node
+        return sum(5 * tree.get_n_leaf_nodes() * 2 for line in part._predictors for tree in line)
+    kept = [value for name, value in vars(part).items() if name.endswith("_") or name == "_fit_X"]
+    return sum(int(getattr(value, "size", 0)) for value in kept if hasattr(value, "shape"))
