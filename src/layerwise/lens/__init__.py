@@ -2,30 +2,39 @@
 
 `capture`: what do the layers answer? `projection`: what do units look for? `strongest`: which rows excite them?
 `rebuilding`: what does a layer keep of the input? `probe`: and of the labels? `mistakes`: where is it wrong, and how sure is
-that? `activity`: how are the states spread? `flat`: how do codes lie? `ranking`: which method is best, if any?
+that? `activity`: how are the states spread? `flat`: how do codes lie? `ranking`: which method is best, if any? `similarity`:
+how alike are layers? `matching`: and units?
 """
 
 from layerwise.lens.activity import Spread, spread
 from layerwise.lens.capture import capture, linear_weights
 from layerwise.lens.flat import Flat, flatten, middles
+from layerwise.lens.matching import Matched, correlations, match_units
 from layerwise.lens.mistakes import confusion, interval, most_confused
 from layerwise.lens.probe import linear_probe
 from layerwise.lens.projection import project, strongest_units
 from layerwise.lens.ranking import Ranked, rank
 from layerwise.lens.rebuilding import Rebuilt, rebuild
+from layerwise.lens.similarity import Alignment, Alignments, cka
 from layerwise.lens.strongest import strongest_rows
 
 __all__ = [
+    "Alignment",
+    "Alignments",
     "Flat",
+    "Matched",
     "Ranked",
     "Rebuilt",
     "Spread",
     "capture",
+    "cka",
     "confusion",
+    "correlations",
     "flatten",
     "interval",
     "linear_probe",
     "linear_weights",
+    "match_units",
     "middles",
     "most_confused",
     "project",
