@@ -41,7 +41,8 @@ def test_capture_gives_what_each_stage_answers(size: int) -> None:
 
 def test_capture_looks_in_evaluation_mode_and_leaves_the_module_as_it_was() -> None:
     net = nn.Sequential(nn.Dropout(0.5), nn.Linear(6, 5)).train()
-    seen = lens.capture(net, ["0"], torch.ones(3, 6))
+    with pytest.warns(UserWarning, match="in training mode, in which Dropout answers otherwise"):
+        seen = lens.capture(net, ["0"], torch.ones(3, 6))
     assert torch.equal(seen["0"], torch.ones(3, 6))  # no dropout
     assert net.training and not net[0]._forward_hooks and not seen["0"].requires_grad
 

@@ -7,7 +7,7 @@ how alike are layers? `matching`: and units?
 """
 
 from layerwise.lens.activity import Spread, spread
-from layerwise.lens.capture import capture, linear_weights
+from layerwise.lens.capture import Seen, capture, linear_weights, stream, watch
 from layerwise.lens.flat import Flat, flatten, middles
 from layerwise.lens.matching import Matched, correlations, match_units
 from layerwise.lens.mistakes import confusion, interval, most_confused
@@ -25,6 +25,7 @@ __all__ = [
     "Matched",
     "Ranked",
     "Rebuilt",
+    "Seen",
     "Spread",
     "capture",
     "cka",
@@ -41,6 +42,8 @@ __all__ = [
     "rank",
     "rebuild",
     "spread",
+    "stream",
     "strongest_rows",
     "strongest_units",
+    "watch",
 ]

@@ -1,0 +1,99 @@
+"""Which layers of a module are meant by a name, a glob, or the layer itself?
+
+A layer is written `block.conv`; with `:relu` the operation of that name that `block` runs itself, in its `forward`; with `#2`
+only the second time in a pass that it ran. `*`, `?` and `[...]` match as in file names: `layer3.*`, `*:relu`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+Layers = str | nn.Module | Sequence[str | nn.Module]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One way of naming layers, taken apart.
+
+    Arguments:
+        text: As it was written.
+        module: Name or glob of sub-modules.
+        operation: Name or glob of operations that these modules run themselves; None for the output of the module.
+        call: Which of the times it runs, from 1; None for all.
+    """
+
+    text: str
+    module: str
+    operation: str | None = None
+    call: int | None = None
+
+    @property
+    def loose(self) -> bool:
+        """Whether it is a glob, so that what answers nothing may be left out."""
+        return any(sign in self.text for sign in "*?[")
+
+    def fits(self, module: str, operation: str | None, call: int) -> bool:
+        """Whether this run of a module or operation is meant."""
+        if self.call not in (None, call) or (self.operation is None) != (operation is None):
+            return False
+        if operation is None:
+            return _fits(self.module, module) and (
+                module != "" or self.module == ""
+            )  # a glob means parts, not the whole
+        return _fits(self.module, module) and _fits(self.operation or "", operation)
+
+
+def wanted(module: nn.Module, layers: Layers) -> list[Wanted]:
+    """The layers meant, in the order they were given.
+
+    Raises:
+        ValueError: If a name matches no part (the nearest are offered), a module is no part of this one, or none is named.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(3, 2), nn.Sigmoid())
+        >>> [each.module for each in wanted(net, ["0", net[1], "*:add#2"])]
+        ['0', '1', '*']
+        >>> wanted(nn.ModuleDict({"conv1": nn.Identity()}), "conv2")
+        Traceback (most recent call last):
+        ValueError: The module has no part 'conv2'. Near it: 'conv1'.
+    """
+    given = [layers] if isinstance(layers, str | nn.Module) else list(layers)
+    if not given:
+        raise ValueError("No layer was named. Give a name such as 'layer1', a glob such as 'layer*', or a module.")
+    names = [name for name, _ in module.named_modules(remove_duplicate=False)]
+    return [_by_name(names, each) if isinstance(each, str) else _by_module(module, each) for each in given]
+
+
+def _by_name(names: Iterable[str], text: str) -> Wanted:
+    stem, _, number = text.partition("#")
+    if "#" in text and not (number.isdecimal() and int(number) > 0):
+        raise ValueError(f"{text!r} does not say which call is meant. Write '{stem}#1' for the first one in a pass.")
+    part, colon, operation = stem.partition(":")
+    if not any(_fits(part, name) for name in names):
+        raise ValueError(f"The module has no part {part!r}. {_nearest(part, [name for name in names if name])}")
+    return Wanted(text, part, operation if colon else None, int(number) if number else None)
+
+
+def _by_module(module: nn.Module, part: nn.Module) -> Wanted:
+    for name, each in module.named_modules():
+        if each is part:
+            return Wanted(name, name)
+    raise ValueError(f"This {type(part).__name__} is no part of the {type(module).__name__} that is looked into.")
+
+
+def _fits(pattern: str, name: str) -> bool:
+    return pattern == name or fnmatchcase(name, pattern)
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if near:
+        return f"Near it: {', '.join(map(repr, near))}."
+    return (
+        f"It has: {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}." if names else "It has no parts at all."
+    )

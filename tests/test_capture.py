@@ -1,0 +1,290 @@
+"""What layers answer, against the same computed by hand; and that the module is left as it was found."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections import OrderedDict, namedtuple
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from layerwise import lens
+from layerwise.lens.capture import Seen
+
+
+class Block(nn.Module):
+    """Reuses a module, works in place, and adds and rectifies without modules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.relu(self.conv(x))
+        h = self.relu(self.conv(h))
+        h += x
+        return F.relu_(h.mul(2)) - 1
+
+    def by_hand(self, x: Tensor) -> dict[str, Tensor]:
+        first = self.conv(x)
+        rectified = first.relu()
+        second = self.conv(rectified)
+        again = second.relu()
+        added = again + x
+        doubled = added * 2
+        positive = doubled.relu()
+        last = positive - 1
+        return {
+            "conv#1": first, "relu#1": rectified, "conv#2": second, "relu#2": again, ":add": added, ":mul": doubled,
+            ":relu": positive, ":sub": last, "": last,
+        }  # fmt: skip
+
+
+def only(module: nn.Module, layers: Any, rows: Any, **settings: Any) -> dict[str, Seen]:
+    (batch,) = lens.stream(module, layers, rows, **settings)
+    return batch
+
+
+def hooks(module: nn.Module) -> int:
+    return sum(len(p._forward_hooks) + len(p._forward_pre_hooks) + len(p._backward_hooks) for p in module.modules())
+
+
+def test_reused_functional_and_in_place_operations_are_seen_as_they_came() -> None:
+    block, x = Block(), torch.randn(4, 3, 5, 5)
+    seen, truth = only(block, ["", "*", ":*"], x), block.by_hand(x)
+    assert list(seen) == list(truth)
+    for name, values in truth.items():
+        torch.testing.assert_close(seen[name].values, values.detach())
+
+
+def test_gradients_are_those_of_what_came_out_before_it_was_changed_in_place() -> None:
+    block, x = Block(), torch.randn(4, 3, 5, 5)
+    seen = only(block, ["*", ":*"], x, of=lambda output: output.square().sum((1, 2, 3)))
+    truth = block.by_hand(x)
+    score = truth.pop("").square().sum()
+    for (name, values), gradient in zip(truth.items(), torch.autograd.grad(score, list(truth.values()))):
+        torch.testing.assert_close(seen[name].gradients, gradient, msg=name)
+        torch.testing.assert_close(seen[name].values, values.detach(), msg=name)
+    assert all(p.grad is None for p in block.parameters())
+
+
+def test_one_call_of_a_module_that_runs_several_times() -> None:
+    assert list(only(Block(), "relu#2", torch.rand(1, 3, 4, 4))) == ["relu#2"]
+
+
+def test_layers_are_named_by_module_name_or_glob() -> None:
+    net = nn.Sequential(OrderedDict(layer1=Block(), layer2=Block(), out=nn.Flatten()))
+    x = torch.rand(2, 3, 4, 4)
+    assert list(only(net, net.layer2, x)) == list(only(net, "layer2", x)) == ["layer2"]
+    assert list(only(net, "layer?.conv", x)) == [f"layer{i}.conv#{call}" for i in (1, 2) for call in (1, 2)]
+    assert list(only(net, ["out", net.layer1], x)) == ["layer1", "out"]  # in the order in which they ran
+
+
+# -- what layers return ------------------------------------------------------------------------------------------------
+
+Pair = namedtuple("Pair", ["first", "second"])
+
+
+@dataclasses.dataclass
+class Answer:
+    first: Tensor
+    second: Tensor
+    note: str = "kept"
+
+
+RETURNS = {
+    "tuple": (lambda a, b: (a, b), "[0]", "[1]"),
+    "list": (lambda a, b: [a, [b]], "[0]", "[1][0]"),
+    "named tuple": (Pair, "[0]", "[1]"),
+    "mapping": (lambda a, b: OrderedDict(first=a, second=b), "[first]", "[second]"),
+    "dataclass": (Answer, "[first]", "[second]"),
+    "one of two": (lambda a, b: (a + b, None, torch.arange(4)), "", ""),
+}
+
+
+class Returns(nn.Module):
+    def __init__(self, make: Any) -> None:
+        super().__init__()
+        self.make = make
+
+    def forward(self, x: Tensor) -> Any:
+        return self.make(x * 2, x * 3)
+
+
+@pytest.mark.parametrize("kind", RETURNS)
+def test_tuples_mappings_and_dataclasses_are_taken_apart_and_passed_on_whole(kind: str) -> None:
+    make, first, second = RETURNS[kind]
+    module = Returns(make)
+    with lens.watch(module, [""]) as seen:
+        came = module(torch.ones(4, 2))
+    assert type(came) is type(make(torch.ones(4, 2), torch.ones(4, 2)))
+    assert list(seen.named) == list(dict.fromkeys([first, second]))
+    if kind != "one of two":
+        torch.testing.assert_close(seen.named[second].tensor, torch.full((4, 2), 3.0))
+    if kind == "dataclass":
+        assert came.note == "kept"
+
+
+SHAPES = {
+    "table": (nn.Linear(5, 3), (7, 5), 1, ()),
+    "picture": (nn.Conv2d(5, 3, 1), (7, 5, 4, 6), 1, (4, 6)),
+    "sequence": (nn.Linear(5, 3), (7, 4, 5), 2, (4,)),
+    "sound": (nn.Sequential(nn.Conv1d(5, 3, 1), nn.ReLU()), (7, 5, 4), 1, (4,)),
+    "channels last": (nn.Sequential(nn.Linear(5, 3), nn.GELU()), (7, 4, 6, 5), 3, (4, 6)),
+    "steps first": (nn.MultiheadAttention(4, 2), (5, 7, 4), 2, (5,)),
+    "as many rows as steps": (nn.LSTM(4, 3), (7, 7, 4), 2, (7,)),
+    "a number per row": (nn.Flatten(0), (7,), 1, ()),
+}
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_positions_become_rows_and_are_kept(kind: str) -> None:
+    module, shape, axis, positions = SHAPES[kind]
+    x = torch.rand(shape)
+    module.eval()
+    if kind == "steps first":  # its rows are the second axis of what it is given
+        with lens.watch(module, "") as seen:
+            module(x, x, x, need_weights=False)
+        layer = seen.taken(7)[""]
+    elif kind == "as many rows as steps":
+        layer = only(module, "", x)["[0]"]
+    else:
+        layer = only(module, "", x)[""]
+    assert (layer.axis, layer.positions, len(layer.values)) == (axis, positions, 7)
+    rows = layer.rows()
+    assert rows.shape == (layer.values.numel() // layer.units, layer.units)
+    index = len(rows) - 1 - len(rows) // 3
+    row, *at = layer.where(index)
+    torch.testing.assert_close(rows[index], layer.values.movedim(axis, -1)[(row, *at)])
+
+
+# -- batches and modes -------------------------------------------------------------------------------------------------
+
+
+class Named(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(9, 4)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        return {"hidden": self.embed(ids) * mask[..., None]}
+
+
+def test_batches_may_be_tensors_arguments_or_named_arguments() -> None:
+    ids, mask, net = torch.randint(9, (6, 5)), torch.ones(6, 5), Named()
+    as_tuples = [(ids[:4], mask[:4]), (ids[4:], mask[4:])]
+    as_mappings = [{"mask": each[1], "ids": each[0]} for each in as_tuples]
+    for batches in (as_tuples, as_mappings):
+        sizes = [len(batch["embed"].values) for batch in lens.stream(net, "embed", batches)]
+        assert sizes == [4, 2]
+        torch.testing.assert_close(lens.capture(net, "embed", batches)["embed"], net.embed(ids).detach().flatten(1))
+
+
+def test_gradients_start_at_a_frozen_layer_fed_with_whole_numbers() -> None:
+    net = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(20, 2)).requires_grad_(False)
+    seen = only(net, "0", torch.randint(9, (6, 5)), of=lambda output: output[:, 1])
+    torch.testing.assert_close(seen["0"].gradients, net[2].weight[1].view(1, 5, 4).expand(6, 5, 4))
+
+
+def test_double_precision_rows_meet_a_single_precision_module() -> None:
+    net = nn.Linear(3, 2)
+    x = torch.rand(4, 3, dtype=torch.float64)
+    torch.testing.assert_close(lens.capture(net, [""], x.numpy())[""], net(x.float()).detach())
+
+
+def test_every_part_gets_back_the_mode_it_had() -> None:
+    net = nn.Sequential(nn.Dropout(0.5), nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 5))).train()
+    net[1][0].eval()
+    modes = [part.training for part in net.modules()]
+    state = copy.deepcopy(net.state_dict())
+    with pytest.warns(UserWarning, match="training mode"):
+        lens.capture(net, ["1"], torch.rand(8, 6))
+    assert [part.training for part in net.modules()] == modes
+    assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
+
+
+class Breaks(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        raise RuntimeError("broken")
+
+
+@pytest.mark.parametrize("layers", ["0", "*", "*:*"])
+def test_no_hook_is_left_even_after_an_error(layers: str) -> None:
+    for net in (nn.Sequential(nn.Linear(3, 3), nn.ReLU()), nn.Sequential(nn.Linear(3, 3), Breaks())):
+        before = net[0].training, torch.backends.mha.get_fastpath_enabled()
+        with pytest.raises(RuntimeError, match="broken") if isinstance(net[1], Breaks) else torch.no_grad():
+            lens.capture(net, layers, torch.rand(2, 3))
+        assert not hooks(net)
+        assert (net[0].training, torch.backends.mha.get_fastpath_enabled()) == before
+        assert torch.overrides._get_current_function_mode() is None
+
+
+def test_a_fused_transformer_layer_shows_its_parts() -> None:
+    net = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    assert set(lens.capture(net, ["self_attn", "linear1"], torch.rand(2, 3, 8))) == {"self_attn", "linear1"}
+
+
+# -- bad input ---------------------------------------------------------------------------------------------------------
+
+
+class Odd(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.idle, self.table = nn.Linear(3, 2), nn.Linear(3, 2), nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.table(x[:1].expand(2, 3, 3))
+        return self.used(x).log()
+
+
+REFUSED = {
+    "usd": "no part 'usd'. Near it: 'used'",
+    "idle": "'idle' gave no tensor.*the data does not reach it",
+    "table": r"'table' gave \(2, 3, 3\) for 5 rows: it does not answer row by row",
+    "nothing*": "no part 'nothing\\*'",
+    "used#2": "'used#2' does not run 2 times",
+    "used:rel": "No operation that ran is 'used:rel'. There ran: used:linear",
+    ":logg": "There ran: .*:log",
+    "used#x": "Write 'used#1'",
+    (): "No layer was named",
+}
+
+
+@pytest.mark.parametrize("layers", REFUSED, ids=str)
+def test_a_layer_that_cannot_be_seen_is_refused(layers: Any) -> None:
+    with pytest.raises(ValueError, match=REFUSED[layers]):
+        lens.capture(Odd(), layers, torch.rand(5, 3))
+
+
+def test_a_glob_leaves_out_what_does_not_answer_by_row() -> None:
+    net = Odd()
+    nn.init.constant_(net.used.bias, 9.0)
+    assert list(lens.capture(net, "*", torch.rand(5, 3))) == ["used"]
+
+
+def test_a_module_of_another_net_is_refused() -> None:
+    with pytest.raises(ValueError, match="This Linear is no part of the Odd"):
+        lens.capture(Odd(), nn.Linear(3, 2), torch.rand(5, 3))
+
+
+def test_nan_is_refused_with_the_first_layer_that_has_it() -> None:
+    net = Odd()
+    nn.init.constant_(net.used.bias, -9.0)  # the logarithm of what is negative
+    with pytest.raises(ValueError, match="10 of 10 activations of ':log' are NaN or infinite"):
+        lens.capture(net, ["used", ":log", ""], torch.rand(5, 3))
+    assert only(net, [""], torch.rand(5, 3), finite=False)[""].values.isnan().all()
+
+
+def test_what_has_no_gradient_is_refused() -> None:
+    with pytest.raises(ValueError, match="No gradient comes from"):
+        only(nn.Linear(3, 2), [""], torch.rand(5, 3), of=lambda output: output.argmax(1))
+
+
+def test_no_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match="There are no rows"):
+        lens.capture(nn.Linear(3, 2), [""], torch.rand(0, 3))
