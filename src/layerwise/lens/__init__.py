@@ -3,17 +3,21 @@
 `capture`: what do the layers answer? `projection`: what do units look for? `strongest`: which rows excite them?
 `rebuilding`: what does a layer keep of the input? `probe`: and of the labels? `mistakes`: where is it wrong, and how sure is
 that? `activity`: how are the states spread? `flat`: how do codes lie? `ranking`: which method is best, if any? `similarity`:
-how alike are layers? `matching`: and units?
+how alike are layers? `matching`: and units? `readout`: what can a linear map read off a layer? `information`: how many nats
+does it tell of the input and the label? `calibration`: can those figures be trusted?
 """
 
 from layerwise.lens.activity import Spread, spread
+from layerwise.lens.calibration import Calibrated, Step, calibrate, growth, processing
 from layerwise.lens.capture import Seen, capture, linear_weights, stream, watch
 from layerwise.lens.flat import Flat, flatten, middles
+from layerwise.lens.information import Information, binned_information, noisy_information
 from layerwise.lens.matching import Matched, correlations, match_units
 from layerwise.lens.mistakes import confusion, interval, most_confused
 from layerwise.lens.probe import linear_probe
 from layerwise.lens.projection import project, strongest_units
 from layerwise.lens.ranking import Ranked, rank
+from layerwise.lens.readout import Reading, read_labels, rebuild_linearly
 from layerwise.lens.rebuilding import Rebuilt, rebuild
 from layerwise.lens.similarity import Alignment, Alignments, cka
 from layerwise.lens.strongest import strongest_rows
@@ -21,26 +25,37 @@ from layerwise.lens.strongest import strongest_rows
 __all__ = [
     "Alignment",
     "Alignments",
+    "Calibrated",
     "Flat",
+    "Information",
     "Matched",
     "Ranked",
+    "Reading",
     "Rebuilt",
     "Seen",
     "Spread",
+    "Step",
+    "binned_information",
+    "calibrate",
     "capture",
     "cka",
     "confusion",
     "correlations",
     "flatten",
+    "growth",
     "interval",
     "linear_probe",
     "linear_weights",
     "match_units",
     "middles",
     "most_confused",
+    "noisy_information",
+    "processing",
     "project",
     "rank",
+    "read_labels",
     "rebuild",
+    "rebuild_linearly",
     "spread",
     "stream",
     "strongest_rows",

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from layerwise.lens.readout import Standard
+
 LEAST = 20  # rows, half of them to match by and half to measure on
 
 
@@ -34,20 +36,6 @@ class Matched:
         return float(self.correlation.mean())
 
 
-def standardised(codes: Tensor) -> Tensor:
-    """Each unit about its mean in its standard deviations, float32; a constant unit is 0 everywhere.
-
-    Example:
-        >>> standardised(torch.tensor([[1.0, 3.0], [3.0, 3.0]])).tolist()
-        [[-1.0, 0.0], [1.0, 0.0]]
-    """
-    x = codes.double()
-    x = x - x.mean(0)
-    spread = x.square().mean(0).sqrt()
-    scale = codes.double().abs().amax(0)
-    return torch.where(spread > 1e-6 * scale, x / spread.clamp_min(1e-300), torch.zeros(())).float()
-
-
 def correlations(left: Tensor, right: Tensor) -> Tensor:
     """Pearson correlation of every unit on the left with every one on the right, shape (left units, right units).
 
@@ -58,7 +46,8 @@ def correlations(left: Tensor, right: Tensor) -> Tensor:
         >>> correlations(torch.tensor([[0.0], [1.0]]), torch.tensor([[3.0, 1.0, 5.0], [1.0, 2.0, 5.0]])).tolist()
         [[-1.0, 1.0, 0.0]]
     """
-    return (standardised(left).T @ standardised(right) / len(left)).clamp(-1, 1)
+    x, y = (Standard(codes)(codes) for codes in (left, right))
+    return (x.T @ y / len(left)).clamp(-1, 1)
 
 
 def match_units(left: Tensor, right: Tensor, *, seed: int = 0) -> Matched:
@@ -92,7 +81,8 @@ def match_units(left: Tensor, right: Tensor, *, seed: int = 0) -> Matched:
     found = correlations(a, b)
     first, second = linear_sum_assignment(found.numpy(), maximize=True)
     luck = correlations(a, b[torch.randperm(len(b), generator=chance)]).numpy()
-    x, y = (standardised(each.flatten(1)[measure][:, at]) for each, at in ((left, first), (right, second)))
+    held = (each.flatten(1)[measure][:, at] for each, at in ((left, first), (right, second)))
+    x, y = (Standard(codes)(codes) for codes in held)
     return Matched(
         first, second, (x * y).mean(0).clamp(-1, 1).numpy().astype(np.float64),
         float(luck[linear_sum_assignment(luck, maximize=True)].mean()), len(measure),
