@@ -11,11 +11,12 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.semi_supervised import LabelSpreading
 
-PROBE = 20  # batches by which a network's speed is measured
+PROBE = 8  # batches by which a network's speed is measured
 FIRST = 1000  # labelled rows that a shallow method begins with
 GROWTH = 1.2  # exponent of time over rows that is assumed at least
-UPDATES, MOST = 2000, 100  # a network is tuned for MOST epochs, or longer where these make fewer updates
-GROWN = 50  # epochs of pre-training at most
+MOST, UPDATES = 100, 2000  # epochs of tuning at most, or more where these make fewer updates
+GROWN, GROWING = 50, 4000  # the same of pre-training
+UP_DOWN = 4  # epochs of pre-training for one of up-down
 
 
 @dataclass(frozen=True)
@@ -86,21 +87,25 @@ def evenly(y: np.ndarray, random: np.random.RandomState) -> np.ndarray:
 def paced(network: Any, x: Any, y: np.ndarray, seconds: float) -> Any:
     """The unfitted network with as many epochs of pre-training and tuning as take about `seconds`.
 
-    Tuning gets what it can use, but at most half; pre-training the rest; and tuning what that leaves.
+    Tuning gets what it can use, but at most half; pre-training the rest; and tuning what that leaves. (A deep belief net that
+    classifies by its free energy needs none.)
     """
     began, labelled = time.perf_counter(), int((y >= 0).sum())
     pace = Pace.measure(network, x, y)
     left = seconds - (time.perf_counter() - began)
     most = max(MOST, -(-UPDATES * 16 // max(labelled, 1)))
+    if network.get_params().get("classify") == "generative":
+        most = 1
+    grown = max(GROWN, -(-GROWING * network.batch_size // len(x)))
     if network.pretrain is not None:
         each = pace.growing * len(x)
         share = max(left / 2, left - most * pace.tuning * labelled)
-        epochs = int(np.clip(share / max(each, 1e-9), 1, GROWN))
+        epochs = int(np.clip(share / max(each, 1e-9), 1, grown))
         network.set_params(pretrain_epochs=epochs)
         if "up_down_epochs" in network.get_params():
-            network.set_params(up_down_epochs=max(1, epochs // 4))
+            network.set_params(up_down_epochs=max(1, epochs // UP_DOWN))
         left -= epochs * each
-    return network.set_params(epochs=int(np.clip(left / max(pace.tuning * labelled, 1e-9), 2, most)))
+    return network.set_params(epochs=int(np.clip(left / max(pace.tuning * labelled, 1e-9), 1, most)))
 
 
 @dataclass(frozen=True)
@@ -123,14 +128,16 @@ class Pace:
             clone(network).set_params(**still | settings).fit(part, labels)
             return time.perf_counter() - start
 
+        def each(word: str, **settings: Any) -> float:
+            """Of one epoch: what two more take."""
+            return (took(**settings | {word: 3}) - took(**settings | {word: 1})) / 2
+
         took()  # the first steps of a process are slow
-        idle = took()
-        tuning = (took(epochs=3) - idle) / 2
-        growing = 0.0
+        tuning, growing = each("epochs"), 0.0
         if network.pretrain is not None:
-            more = {"up_down_epochs": 1} if up_down else {}
-            grown = took(pretrain="greedy", pretrain_epochs=1) - idle
-            growing = grown + ((took(pretrain="greedy", pretrain_epochs=1, **more) - idle - grown) / 4 if more else 0.0)
+            growing = each("pretrain_epochs", pretrain="greedy")
+            if up_down:
+                growing += each("up_down_epochs", pretrain="greedy", pretrain_epochs=1) / UP_DOWN
         return cls(max(tuning, 0.0) / len(rows), max(growing, 0.0) / len(rows))
 
 

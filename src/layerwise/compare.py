@@ -26,6 +26,7 @@ from layerwise.files import write_whole
 from layerwise.tasks import Plan, prepare, suit
 
 GRACE = 1.5  # times the budget, after which a method is stopped
+FEW = 5000  # rows
 SPREADING = 20000  # rows of which the graph of neighbours is made in time
 
 
@@ -156,10 +157,12 @@ def _jobs(training: Dataset, seed: int) -> dict[str, Any]:
     """Unfitted classifiers by name, ours first."""
     found: dict[str, Any] = {}
     for name, settings in networks(training.row.kind).items():
-        kind = NetworkClassifier if "net" in settings else DBNClassifier
-        found[name] = kind(**settings, random_state=seed)
         if "net" in settings:
+            found[name] = NetworkClassifier(**settings, random_state=seed)
             suit(found[name], training.row)
+        else:  # few rows make enough updates if a batch is small
+            size = 20 if len(training) < FEW else 100
+            found[name] = DBNClassifier(**settings, batch_size=size, random_state=seed)
     found |= baselines.rivals(training.row.kind, seed, shape=training.row.shape)
     if training.labelled < len(training) <= SPREADING:
         found["label spreading"] = baselines.spreading()
