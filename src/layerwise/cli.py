@@ -477,6 +477,7 @@ def compare(
     out = out or Path("runs") / f"{Path(source).absolute().stem}-compare"
     asked = {name: value for name, value in options.items() if value is not None}
     plan = tasks.Plan.of(asked | {"data": tasks.locate(source), "model": "net"})
+    tasks.check_new(out)
     click.echo("Loading PyTorch and scikit-learn ...")
     from layerwise import compare as comparing
 

@@ -181,7 +181,7 @@ def check_new(folder: Path) -> None:
         raise FileExistsError(f"{folder} holds a run already, and nothing is overwritten. Go on with it (--resume), or choose "
                               "another folder (--out).")  # fmt: skip
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} exists and is no run of layerwise. Choose another folder (--out).")
+        raise FileExistsError(f"{folder} is there already, and nothing is overwritten. Choose another folder (--out).")
 
 
 def prepare(plan: Plan) -> tuple[Any, Dataset]:
