@@ -25,7 +25,7 @@ import layerwise
 from layerwise import cli, nets, tasks
 from layerwise.data import load
 from layerwise.estimators import ESTIMATORS
-from layerwise.estimators.networks import SIZES
+from layerwise.estimators.network_base import SIZES
 from layerwise.tasks import Learned
 
 QUICK = ["--layers", "12,8", "--pretrain-epochs", "20", "--epochs", "30", "--rate", "0.01", "--batch-size", "10", "-q"]

@@ -9,21 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layerwise.augment import Augment, suited
-from layerwise.nets import (
-    ACTIVATIONS,
-    INITIALISATIONS,
-    Recurrent,
-    Summary,
-    classification_loss,
-    cnn,
-    initialise,
-    lstm,
-    mlp,
-    parameters,
-    regression_loss,
-    resnet,
-    work,
-)
+from layerwise.losses import classification_loss, regression_loss
+from layerwise.nets import ACTIVATIONS, cnn, lstm, mlp, parameters, resnet, work
+from layerwise.recurrent import Recurrent, Summary
+from layerwise.starts import INITIALISATIONS, initialise
 
 BUILT = {
     "mlp": ((12,), lambda **how: mlp(12, 3, (8, 5), **how)),

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+KINDS = ("image", "sound")  # whose rows can be changed and stay what they are
+
 
 @dataclass(frozen=True)
 class Augment:
@@ -115,12 +117,19 @@ def suited(kind: str, shape: Sequence[int]) -> dict[str, float | bool | str]:
     """What leaves the class of a row of that kind ("image" or "sound") as it is, as arguments of `Augment`.
 
     Pictures move by up to a fourteenth of their height, colour ones are flipped, too: digits and letters are grey, and may
-    not be. Sounds move by a tenth of their length, and lose a stretch of time and of bands.
+    not be. Sounds, of shape (bands, frames), move by a tenth of their length, and lose a stretch of time and of bands.
+
+    Raises:
+        ValueError: For other kinds, and rows without a height and a width.
 
     Example:
         >>> suited("image", (1, 28, 28))
         {'shift': 2}
     """
+    if kind not in KINDS or len(shape) not in (2, 3):
+        raise ValueError(
+            f"Only pictures and spectrograms are moved, not {kind} rows of shape {tuple(shape)}. Leave augment out."
+        )
     height, width = tuple(shape)[-2:]
     if kind == "sound":
         return {"stretch": width // 10, "mask_time": 0.15, "mask_bands": 0.15, "fill": "zeros"}

@@ -1,4 +1,4 @@
-"""Plain torch networks with named stages, how their weights start, and what they are asked to make small.
+"""Plain torch networks with named stages: dense, convolutional, residual, recurrent.
 
 Every builder gives an `nn.Sequential` whose stages are named `input`, `layer1`, `layer2`, ..., `output`: the lens, greedy
 pre-training and the report take a network apart by these names. Rows may come flat, as `layerwise.data` serves them.
@@ -6,15 +6,15 @@ pre-training and the report take a network apart by these names. Rows may come f
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layerwise.train import Learn, backprop
+from layerwise.recurrent import Recurrent, Summary, present
+from layerwise.starts import initialise
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU, "leaky relu": nn.LeakyReLU, "gelu": nn.GELU, "softplus": nn.Softplus, "tanh": nn.Tanh,
@@ -34,9 +34,14 @@ def activation(name: str) -> nn.Module:
 
 
 class Rows(nn.Module):
-    """Rows, flat or shaped, as (n, *shape); pixels and the like are standardised by one mean and one deviation per channel.
+    """Rows, flat or shaped, as (n, *shape), standardised: each feature, each channel of a picture, each value of a sequence
+    by one mean and one deviation over all rows, pixels and steps.
 
-    With `swap` rows of shape (values, steps), such as spectrograms, become sequences, (n, steps, values).
+    Steps at the end of a sequence that are all 0 are padding: they have no part in the statistics, and stay 0.
+
+    Arguments:
+        shape: Of a row as it comes: (features,), (channels, height, width), (steps, values), or (steps,) symbols.
+        swap: Rows come as (values, steps), as spectrograms do, and leave as sequences, (n, steps, values).
 
     Example:
         >>> Rows((1, 2, 2))(torch.zeros(3, 4)).shape
@@ -51,14 +56,16 @@ class Rows(nn.Module):
         super().__init__()
         self.came, self.swap = tuple(shape), swap
         self.shape = self.came[::-1] if swap else self.came
-        channels = (self.shape[0],) + (1,) * (len(self.shape) - 1) if len(self.shape) == 3 else self.shape
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("std", torch.ones(channels))
+        each = {3: (self.shape[0], 1, 1), 2: self.shape[1:]}.get(len(self.shape), self.shape)
+        self.register_buffer("mean", torch.zeros(each))
+        self.register_buffer("std", torch.ones(each))
 
     @torch.no_grad()
     def fit(self, x: Tensor) -> Rows:
         """Takes the statistics of some rows; what never varies is only centred."""
         x = self._shaped(x).double()
+        if len(self.shape) == 2:
+            x = x[present(x)]
         axes = (0, 2, 3) if len(self.shape) == 3 else (0,)
         std = x.std(axes, correction=0, keepdim=True)[0]
         self.mean.copy_(x.mean(axes, keepdim=True)[0])
@@ -66,7 +73,10 @@ class Rows(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        x = (self._shaped(x) - self.mean) / self.std
+        came = self._shaped(x)
+        x = (came - self.mean) / self.std
+        if x.ndim == 3:
+            return x * present(came)[..., None]
         return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
     def _shaped(self, x: Tensor) -> Tensor:
@@ -242,70 +252,6 @@ def resnet(
     return _with_head(stages, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), head)
 
 
-class Recurrent(nn.Module):
-    """An LSTM (Hochreiter & Schmidhuber, 1997; forget gates: Gers et al., 2000) over sequences of unequal length.
-
-    Sequences come as (n, steps, inputs), or as whole numbers (n, steps), of which 0 is padding, with `vocabulary`. Padded
-    steps are not computed (packed sequences).
-
-    Arguments:
-        inputs: Values per step, or the size of the embedding with `vocabulary`.
-        hidden: Units, of each direction.
-        layers: LSTM layers on top of each other.
-        both: Read in both directions.
-        vocabulary: Number of symbols; None for sequences of values.
-        dropout: Between layers, and of embedded symbols.
-
-    Returns of `forward`: (n, steps, features), 0 where padded; `summary` makes (n, features) of it: the mean over the steps
-    and the largest value of each feature, side by side.
-    """
-
-    def __init__(
-        self, inputs: int, hidden: int, *, layers: int = 1, both: bool = True, vocabulary: int | None = None,
-        dropout: float = 0.0,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self.embedding = None if vocabulary is None else nn.Embedding(vocabulary, inputs, padding_idx=0)
-        self.dropout = nn.Dropout(dropout)
-        self.lstm = nn.LSTM(
-            inputs, hidden, layers, batch_first=True, bidirectional=both, dropout=dropout if layers > 1 else 0.0
-        )
-        self.features = hidden * (2 if both else 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.run(x)[0]
-
-    def run(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Features of every step, (n, steps, features), and the lengths, (n,), of at least 1."""
-        if self.embedding is None:
-            present = x.abs().sum(-1) > 0
-        else:
-            present = x > 0
-            x = self.embedding(x.long())
-        steps = torch.arange(1, x.shape[1] + 1, device=x.device)
-        lengths = (present * steps).amax(1).clamp_min(1)
-        packed = nn.utils.rnn.pack_padded_sequence(
-            self.dropout(x), lengths.cpu(), batch_first=True, enforce_sorted=False
-        )
-        out, _ = self.lstm(packed)
-        return nn.utils.rnn.pad_packed_sequence(out, batch_first=True, total_length=x.shape[1])[0], lengths
-
-
-class Summary(nn.Module):
-    """Of features of every step, (n, steps, f), 0 where padded: their mean and their maximum over the steps, (n, 2 f).
-
-    Example:
-        >>> Summary()(torch.tensor([[[2.0], [4.0], [0.0]]])).tolist()
-        [[3.0, 4.0]]
-    """
-
-    def forward(self, h: Tensor) -> Tensor:
-        present = (h.abs().sum(-1, keepdim=True) > 0).to(h.dtype)
-        mean = (h * present).sum(1) / present.sum(1).clamp_min(1)
-        largest = (h + (present - 1) * 1e4).amax(1)  # padding never wins
-        return torch.cat([mean, torch.where(present.amax(1) > 0, largest, 0.0)], 1)
-
-
 def lstm(
     shape: Sequence[int],
     outputs: int,
@@ -382,7 +328,7 @@ def parameters(network: nn.Module) -> int:
 
 
 def work(network: nn.Module, shape: Sequence[int]) -> float:
-    """Multiply-adds of the dense and convolutional parts for one row of `shape`.
+    """Multiply-adds of the dense, convolutional and recurrent parts for one row of `shape`.
 
     Example:
         >>> work(mlp(4, 3, (8,)), (4,))
@@ -390,13 +336,13 @@ def work(network: nn.Module, shape: Sequence[int]) -> float:
     """
     total = 0.0
 
-    def count(part: nn.Module, _: tuple[Tensor, ...], out: Tensor) -> None:
+    def count(part: nn.Module, _: tuple[Any, ...], out: Any) -> None:
         nonlocal total
         if isinstance(part, nn.Linear | nn.Conv2d):
             positions = out.numel() / out.shape[1 if isinstance(part, nn.Conv2d) else -1]
             total += part.weight.numel() * positions
-        elif isinstance(part, nn.LSTM):
-            total += sum(p.numel() for p in part.parameters()) * math.prod(shape[:1])
+        elif isinstance(part, nn.LSTM):  # packed: as many rows as there are steps
+            total += sum(p.numel() for p in part.parameters() if p.ndim > 1) * len(out[0].data)
 
     parts = [part for part in network.modules() if isinstance(part, nn.Linear | nn.Conv2d | nn.LSTM)]
     handles = [part.register_forward_hook(count) for part in parts]
@@ -409,143 +355,3 @@ def work(network: nn.Module, shape: Sequence[int]) -> float:
         for handle in handles:
             handle.remove()
     return total
-
-
-# -- how weights start -------------------------------------------------------------------------------------------------
-
-INITIALISATIONS = ("auto", "normal", "xavier", "he", "orthogonal")
-
-
-@torch.no_grad()
-def initialise(network: nn.Module, how: str = "auto") -> nn.Module:
-    """Random weights in place; biases start at 0.
-
-    Arguments:
-        how: "normal" (standard deviation 0.01), "xavier" (Glorot & Bengio, 2010: uniform in +- sqrt(6 / (in + out))),
-            "he" (He et al., 2015: normal, variance 2 / in), "orthogonal" (Saxe et al., 2014), or "auto": "he" before
-            rectified units and "xavier" elsewhere, so that signals keep their size.
-
-    Raises:
-        ValueError: If there is no such way.
-
-    Example:
-        >>> net = initialise(nn.Sequential(nn.Linear(4, 2), nn.ReLU()))
-        >>> net[0].bias.tolist()
-        [0.0, 0.0]
-    """
-    if how not in INITIALISATIONS:
-        raise ValueError(f"Weights start {', '.join(INITIALISATIONS)}; got {how!r}.")
-    parts = [part for part in network.modules() if not list(part.children())]
-    parts = [
-        part for part in parts if not isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d | nn.Dropout | nn.Dropout2d)
-    ]
-    for part, following in zip(parts, [*parts[1:], None], strict=True):
-        if isinstance(part, nn.Linear | nn.Conv2d):
-            rectified = isinstance(following, nn.ReLU | nn.LeakyReLU | nn.GELU | nn.Softplus)
-            _start(part.weight, how if how != "auto" else "he" if rectified else "xavier")
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
-        elif isinstance(part, nn.LSTM):
-            _start_lstm(part)
-    return network
-
-
-def _start(weight: Tensor, how: str) -> None:
-    if how == "normal":
-        nn.init.normal_(weight, std=0.01)
-    elif how == "xavier":
-        nn.init.xavier_uniform_(weight)
-    elif how == "he":
-        nn.init.kaiming_normal_(weight, nonlinearity="relu")
-    else:
-        nn.init.orthogonal_(weight)
-
-
-def _start_lstm(part: nn.LSTM) -> None:
-    """Xavier upwards, orthogonal in time, and an open forget gate (Jozefowicz et al., 2015)."""
-    for name, weight in part.named_parameters():
-        if "weight_hh" in name:
-            for gate in weight.chunk(4):
-                nn.init.orthogonal_(gate)
-        elif "weight_ih" in name:
-            nn.init.xavier_uniform_(weight)
-        else:
-            nn.init.zeros_(weight)
-            if "bias_ih" in name:
-                weight[part.hidden_size : 2 * part.hidden_size] = 1.0
-
-
-# -- losses ------------------------------------------------------------------------------------------------------------
-
-LOSSES = ("cross-entropy", "focal", "squared error", "huber")
-
-
-def cross_entropy(network: nn.Module, **how: float | Tensor) -> Learn:
-    """Back-propagation of the cross-entropy in nats between the network's logits and the labels, for `train`.
-
-    `how` goes to `classification_loss`.
-
-    Example:
-        >>> cross_entropy(nn.Linear(4, 2))(torch.zeros(3, 4), torch.tensor([0, 1, 0])).shape
-        torch.Size([])
-    """
-    loss = classification_loss("cross-entropy", **how)  # type: ignore[arg-type]
-    return backprop(lambda x, y: loss(network(x), y))
-
-
-def classification_loss(
-    kind: str = "cross-entropy", *, smoothing: float = 0.0, focus: float = 2.0, weights: Tensor | None = None
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """What is made small: a function of logits (n, classes) and classes (n,) or shares (n, classes), in nats where it can be.
-
-    Arguments:
-        kind: "cross-entropy", "focal" (Lin et al., 2017: rows that are right already count less) or "squared error"
-            between probabilities and one-hot classes.
-        smoothing: Share of a label that is spread over all classes (Szegedy et al., 2016), in [0, 1).
-        focus: The exponent of the focal loss, at least 0.
-        weights: Of the classes, shape (classes,); None weighs all alike.
-
-    Raises:
-        ValueError: If there is no such loss, or a number is out of its range.
-
-    Example:
-        >>> classification_loss("focal", focus=0.0)(torch.zeros(1, 2), torch.tensor([0])).item()  # log 2
-        0.693...
-    """
-    if kind not in ("cross-entropy", "focal", "squared error"):
-        raise ValueError(f"A classifier's loss is cross-entropy, focal or squared error, not {kind!r}.")
-    if not 0 <= smoothing < 1 or focus < 0:
-        raise ValueError(f"smoothing lies in [0, 1) and focus is at least 0; got {smoothing} and {focus}.")
-
-    def loss(logits: Tensor, y: Tensor) -> Tensor:
-        logits = logits.float()  # logits of shorter numbers are too coarse
-        if kind == "cross-entropy":
-            return F.cross_entropy(logits, y, weights, label_smoothing=smoothing)
-        shares = y if y.ndim == 2 else F.one_hot(y, logits.shape[1]).to(logits.dtype)
-        shares = shares * (1 - smoothing) + smoothing / logits.shape[1]
-        log_p = logits.log_softmax(1)
-        if kind == "focal":
-            each = -(shares * (1 - log_p.exp()) ** focus * log_p)
-        else:
-            each = (log_p.exp() - shares).square()
-        return (each if weights is None else each * weights).sum(1).mean()
-
-    return loss
-
-
-def regression_loss(kind: str = "squared error", *, delta: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss "squared error", or "huber" (Huber, 1964): squared up to `delta` and linear beyond,
-    for targets with outliers.
-
-    Raises:
-        ValueError: If there is no such loss.
-
-    Example:
-        >>> regression_loss("huber")(torch.tensor([[3.0]]), torch.tensor([[0.0]])).item()
-        2.5
-    """
-    if kind not in ("squared error", "huber"):
-        raise ValueError(f"A regressor's loss is squared error or huber, not {kind!r}.")
-    if kind == "huber":
-        return lambda guess, y: F.huber_loss(guess.float(), y, delta=delta)
-    return lambda guess, y: F.mse_loss(guess.float(), y)

@@ -106,7 +106,8 @@ def load(path: str | Path) -> Any:
             raise ValueError(
                 f"{path} has format {description['format']}, newer than this layerwise reads: upgrade layerwise."
             )
-        estimator = ESTIMATORS[description["estimator"]](**description["params"])
+        params = {name: _from_json(value) for name, value in description["params"].items()}
+        estimator = ESTIMATORS[description["estimator"]](**params)
         for name, value in description["fitted"].items():
             setattr(estimator, name, _from_json(value))
         estimator._rebuild(description)
@@ -149,7 +150,11 @@ def _plain(value: Any) -> Any:
         return value.item()
     if isinstance(value, list | tuple | np.ndarray):
         return [_plain(each) for each in value]
-    return value if isinstance(value, str | int | float | bool | dict | None) else None
+    if isinstance(value, dict) and not all(isinstance(key, str) for key in value):  # JSON knows no other keys
+        return {"pairs": [[_plain(key), _plain(each)] for key, each in value.items()]}
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return value if isinstance(value, str | int | float | bool | None) else None
 
 
 def _to_json(value: Any) -> Any:
@@ -165,6 +170,8 @@ def _from_json(value: Any) -> Any:
         return np.array(value["array"], dtype=value["dtype"])
     if isinstance(value, dict) and set(value) == {"histories"}:
         return [History(**each) for each in value["histories"]]
+    if isinstance(value, dict) and set(value) == {"pairs"}:
+        return dict(value["pairs"])
     return value
 
 

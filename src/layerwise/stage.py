@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from layerwise.autoencoder import NOISES, corrupt
 from layerwise.batches import Batches
 from layerwise.layer import Layer
-from layerwise.nets import Recurrent, Rows, initialise
+from layerwise.nets import Rows
+from layerwise.recurrent import Recurrent
 from layerwise.run import SILENT, Run
 from layerwise.stack import Stack
+from layerwise.starts import initialise
 from layerwise.train import History, Training
 from layerwise.units import Gaussian, Units, as_units
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from layerwise import lens
 from layerwise.estimators import ESTIMATORS
-from layerwise.estimators.networks import NetworkEstimator
+from layerwise.estimators.network_base import NetworkEstimator
 from layerwise.findings import Curve, Setting
 from layerwise.stack import Stack
 from layerwise.units import Units

@@ -94,10 +94,12 @@ class Training:
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
         """The optimizer over the parameters of `module` that want gradients."""
         wanted = [p for p in module.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in wanted if p.ndim > 1], "weight_decay": self.weight_decay},
-            {"params": [p for p in wanted if p.ndim <= 1], "weight_decay": 0.0},
-        ]
+        groups = [{"params": wanted, "weight_decay": 0.0}]  # one group is one call of the fused step
+        if self.weight_decay:
+            groups = [
+                {"params": [p for p in wanted if p.ndim > 1], "weight_decay": self.weight_decay},
+                {"params": [p for p in wanted if p.ndim <= 1], "weight_decay": 0.0},
+            ]
         if self.optimizer == "adam":
             kind = torch.optim.AdamW if self.weight_decay else torch.optim.Adam
             return kind(groups, lr=self.rate, fused=True)
@@ -384,8 +386,12 @@ class _Loop:
 
     def _restore_optimizer(self, slots: dict[str, Tensor]) -> None:
         fresh = self.optimizer.state_dict()
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         for key, value in slots.items():
             number, _, slot = key.partition(".")
+            like = parameters[int(number)]
+            if value.shape == like.shape:  # fused steps go through memory, so it has to lie as the parameter does
+                value = torch.empty_like(like, dtype=value.dtype).copy_(value)
             fresh["state"].setdefault(int(number), {})[slot] = value
         self.optimizer.load_state_dict(fresh)
 

@@ -21,10 +21,11 @@ from layerwise.dbn import DBN
 from layerwise.estimators.base import Array, Estimator, auto_epochs, look_at, rbm_rate
 from layerwise.estimators.labels import Labelled
 from layerwise.health import HealthWarning, gradient_norms
-from layerwise.nets import cross_entropy, initialise
+from layerwise.losses import cross_entropy
 from layerwise.rows import some
 from layerwise.run import SILENT, Run
 from layerwise.stack import Stack
+from layerwise.starts import initialise
 from layerwise.train import History, train
 
 

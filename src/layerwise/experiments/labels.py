@@ -37,8 +37,9 @@ from layerwise.batches import Batches
 from layerwise.data.labels import keep_labels
 from layerwise.dbn import DBN
 from layerwise.experiments.mnist import LOWER, Rows, add_line, error, shared
-from layerwise.nets import cross_entropy, initialise
+from layerwise.losses import cross_entropy
 from layerwise.run import SILENT, Run
+from layerwise.starts import initialise
 from layerwise.train import Training, train
 
 WIDTHS = (500, 500, 2000)

@@ -26,10 +26,11 @@ from layerwise import compute
 from layerwise.batches import Batches
 from layerwise.data import load
 from layerwise.dbn import DBN
-from layerwise.nets import cross_entropy, initialise
+from layerwise.losses import cross_entropy
 from layerwise.rbm import RBM
 from layerwise.run import Run
 from layerwise.stack import Stack, reconstruction_error
+from layerwise.starts import initialise
 from layerwise.train import History, Training, backprop, train
 
 LOWER = Training(epochs=25, rate=0.1, weight_decay=2e-4, schedule="linear", hold=0.6)
