@@ -4,12 +4,14 @@ import itertools
 
 import pytest
 import torch
+from enumeration import bits, distance, frequencies
 from layers import randomise
 from torch import Tensor, nn
 
 from layerwise.batches import Batches
 from layerwise.convolution import BlockPool, ConvAutoencoder, ConvRBM
 from layerwise.dbn import DBN
+from layerwise.losses import cross_entropy
 from layerwise.nets import cnn, lstm, mlp, resnet
 from layerwise.rbm import LabelledRBM
 from layerwise.saving import describe_stack, stack_from
@@ -80,6 +82,31 @@ def test_a_pooling_unit_is_on_when_one_of_its_block_is(settings: dict[str, objec
     torch.testing.assert_close(rbm.feedforward()(v), rbm.encode(v))
 
 
+@pytest.mark.parametrize("settings", SHAPES[:3], ids=str)
+def test_visible_units_given_detection_units_match_enumeration(settings: dict[str, object]) -> None:
+    rbm = machine(**settings)
+    h, v = detections(rbm), bits(rbm.visible)
+    for state in h[:: -(-len(h) // 40)]:
+        p = (-rbm.energy(v, state.expand(len(v), -1, -1, -1))).softmax(0)
+        torch.testing.assert_close(rbm.below.mean(rbm._down(state[None]))[0], p @ v)
+
+
+@pytest.mark.parametrize("on", [None, 0, 1])
+def test_dreams_have_the_distribution_of_the_machine(on: int | None) -> None:
+    """Of the whole machine, and given that a pooling unit is on, against a sum over all of its states."""
+    rbm = randomise(ConvRBM((1, 2, 3), 2, kernel=2, padding=1).double(), 2.0)
+    assert isinstance(rbm, ConvRBM)
+    v, h = bits(rbm.visible), detections(rbm)
+    joint = torch.stack([-rbm.energy(v, state.expand(len(v), -1, -1, -1)) for state in h]).flatten().softmax(0)
+    joint = joint.view(len(h), len(v))
+    if on is not None:
+        joint = joint * rbm.pool.split(h).sum(-1).flatten(1)[:, on, None]
+    exact = joint.sum(0) / joint.sum()
+    drawn = DBN(rbm).generate(8000, unit=None if on is None else (1, on), steps=40, mean=False)
+    assert distance(frequencies(drawn, v), exact) < 0.06
+    assert distance(torch.full((len(v),), 1 / len(v)), exact) > 0.2  # else the test could not fail
+
+
 @pytest.mark.parametrize("block", [1, 2, 3])
 def test_blocks_come_apart_and_together(block: int) -> None:
     a = torch.rand(2, 3, 7, 8)
@@ -125,6 +152,48 @@ def test_a_convolutional_belief_net_learns_rebuilds_dreams_and_is_saved() -> Non
     torch.testing.assert_close(network[:-1](x), dbn.encode(x))
     with pytest.raises(ValueError, match="one set of filters"):
         dbn.up_down(batches, how)
+
+
+def test_convolutional_layers_alone_make_a_belief_net_that_rebuilds_and_dreams() -> None:
+    x, _ = stripes(200)
+    lower = ConvRBM((1, 8, 8), 8, kernel=3, padding=1, sparsity=0.1, sparsity_cost=0.1)
+    dbn = DBN(lower, ConvRBM(lower.out_shape, 12, kernel=3, padding=1))
+    batches = Batches(x, size=50)
+    before = reconstruction_error(dbn, batches)
+    dbn.pretrain(batches, Training(epochs=20, rate=0.01))
+    assert reconstruction_error(dbn, batches) < 0.8 * before
+    for how in ({"n": 5}, {"start": x[:5]}, {"n": 5, "unit": (1, 3)}, {"n": 5, "unit": (2, 40)}):
+        dream = dbn.generate(**how, steps=20)  # type: ignore[arg-type]
+        assert dream.shape == (5, 64) and 0 <= dream.min() <= dream.max() <= 1
+
+
+def conv_rbm(shape: tuple[int, ...], filters: int) -> ConvRBM:
+    return ConvRBM(shape, filters, kernel=3, padding=1, sparsity=0.1, sparsity_cost=0.1)
+
+
+CNNS = {
+    "boltzmann machines": lambda: (lower := conv_rbm((1, 8, 8), 8), conv_rbm(lower.out_shape, 8)),
+    "autoencoders": lambda: (
+        lower := ConvAutoencoder((1, 8, 8), 8, kernel=3),
+        ConvAutoencoder(lower.out_shape, 8, kernel=3, below="rectified"),
+    ),
+    "one of each": lambda: (lower := conv_rbm((1, 8, 8), 8), ConvAutoencoder(lower.out_shape, 8, kernel=3)),
+}
+
+
+@pytest.mark.parametrize("kind", CNNS)
+def test_a_cnn_is_pretrained_by_the_stack_and_tuned_by_the_loop(kind: str) -> None:
+    x, y = stripes(300)
+    stack, batches = Stack(*CNNS[kind]()), Batches(x[:200], y[:200], size=20)
+    rates = [
+        0.01 if isinstance(layer, ConvRBM) else 0.001 for layer in stack.layers
+    ]  # unbounded units want a small one
+    stack.pretrain(batches, [Training(epochs=10, rate=rate) for rate in rates])
+    network = stack.feedforward(2)
+    torch.testing.assert_close(network[:-1](x), stack.encode(x))
+    assert sum(isinstance(part, nn.Conv2d) for part in network.modules()) == 2
+    train(network, cross_entropy(network), batches, Training(epochs=30, rate=0.01, optimizer="adam"))
+    assert (network(x[200:]).argmax(1) == y[200:]).float().mean() > 0.95
 
 
 def test_reconstruction_from_detection_units_keeps_positions() -> None:

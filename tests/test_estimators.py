@@ -16,7 +16,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from layerwise import DBNClassifier, DeepAutoencoder, RBMTransformer, Run, StackedAutoencoderClassifier
+from layerwise import (
+    DBNClassifier,
+    DeepAutoencoder,
+    NetworkClassifier,
+    NetworkRegressor,
+    RBMTransformer,
+    Run,
+    StackedAutoencoderClassifier,
+)
 from layerwise.estimators import auto_epochs
 from layerwise.health import HealthWarning
 
@@ -39,7 +47,18 @@ def rbm(**settings: Any) -> RBMTransformer:
     return RBMTransformer(4, **({"epochs": 5, "random_state": 0} | settings))
 
 
-ESTIMATORS = [dbn(), sae(), autoencoder(), rbm()]  # a new estimator adds itself here
+def network(**settings: Any) -> NetworkClassifier:
+    return NetworkClassifier(**{"layers": (16,), "epochs": 12, "rate": 3e-2, "random_state": 0} | settings)
+
+
+def regressor(**settings: Any) -> NetworkRegressor:
+    return NetworkRegressor(**{"layers": (16,), "epochs": 12, "rate": 3e-2, "random_state": 0} | settings)
+
+
+GREEDY = {"pretrain": "greedy", "pretrain_epochs": 2}
+ESTIMATORS = [  # a new estimator adds itself here
+    dbn(), sae(), autoencoder(), rbm(), network(), network(**GREEDY), regressor(**GREEDY)
+]  # fmt: skip
 CLASSIFIERS = [dbn, sae]
 TRANSFORMERS = [autoencoder, rbm]
 ALL = CLASSIFIERS + TRANSFORMERS

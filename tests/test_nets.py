@@ -63,6 +63,9 @@ def test_the_entrance_standardises_channels_and_features() -> None:
 def test_work_counts_multiply_adds() -> None:
     assert work(mlp(10, 3, (7, 5)), (10,)) == 10 * 7 + 7 * 5 + 5 * 3
     assert work(cnn((1, 8, 8), 3, (4,), (), kernel=3), (1, 8, 8)) == 8 * 8 * 9 * 4 + 4 * 16 * 3
+    gates = 2 * 4 * 6  # of both directions
+    for shape, swap in (((5, 3), False), ((3, 5), True)):
+        assert work(lstm(shape, 2, 6, swap=swap), shape) == 5 * gates * (3 + 6) + 2 * 12 * 2
 
 
 def test_convolutions_share_their_weights() -> None:
@@ -89,6 +92,37 @@ def test_padding_changes_no_answer(both: bool) -> None:
     short = lstm((5,), 2, 4, vocabulary=6, both=both).eval()
     short.load_state_dict({k: v[:5] if k.startswith("input") else v for k, v in network.state_dict().items()})
     torch.testing.assert_close(network(F.pad(x, (0, 4))), short(x))
+
+
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("swap", [False, True])
+def test_padding_of_values_changes_no_answer_and_no_statistics(both: bool, swap: bool) -> None:
+    """Clips of 5 steps, alone and with 4 steps of nothing behind: a standardised 0 would be no padding."""
+    x = torch.rand(6, 5, 3) + 4
+    x[:, 2] = 0  # silence in the middle is no padding
+
+    def turned(rows: Tensor) -> Tensor:
+        return rows.transpose(1, 2) if swap else rows
+
+    short, long = (lstm(turned(torch.ones(1, n, 3)).shape[1:], 2, 4, both=both, swap=swap).eval() for n in (5, 9))
+    padded = F.pad(x, (0, 0, 0, 4))
+    short[0].fit(turned(x)), long[0].fit(turned(padded))
+    torch.testing.assert_close(long[0].mean, x.mean((0, 1)))
+    torch.testing.assert_close(long[0].std, x.flatten(0, 1).std(0, correction=0))
+    long.load_state_dict(short.state_dict())
+    torch.testing.assert_close(long(turned(padded)), short(turned(x)))
+    assert not torch.allclose(long(turned(padded)), long(turned(padded.roll(1, 1))))
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_padded_steps_are_not_computed(both: bool) -> None:
+    body, seen = Recurrent(3, 4, both=both), []
+    body.lstm.register_forward_hook(lambda _part, came, _out: seen.append(came[0].data.shape[0]))
+    x = torch.rand(2, 6, 3)
+    x[0, 2:] = 0
+    body(x)
+    assert seen == [2 + 6] and body.features == 4 * (2 if both else 1)
+    assert not body(x)[0, 2:].any()
 
 
 def test_a_recurrent_net_is_torch_s_own_on_whole_sequences() -> None:

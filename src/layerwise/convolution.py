@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 import torch.nn.grad
@@ -163,6 +164,17 @@ class ConvRBM(RBM):
         a = F.conv_transpose2d(detected, self.weight, padding=self.padding).to(self.weight.dtype)
         return a.flatten(1) + self.visible_bias
 
+    def drawn_down(self, v: Tensor, on: int | None = None) -> Tensor:
+        """As of any RBM, but detection units are drawn: with the pooling unit `on`, one of its block is on."""
+        a = self.detect(v)
+        drawn = self._draw(a)
+        if on is not None:
+            k, i, j = (int(each) for each in np.unravel_index(on, self.out_shape))
+            blocks, choice = self.pool.split(drawn), F.softmax(self.pool.split(a)[:, k, i, j], -1).multinomial(1)
+            blocks[:, k, i, j] = F.one_hot(choice[:, 0], self.block**2).to(v)
+            drawn = self.pool.join(blocks)
+        return self._down(drawn)
+
     def reconstruct(self, x: Tensor) -> Tensor:
         """Rows rebuilt from the detection units, the shape of x: pooling loses positions, these do not."""
         h = self._probabilities(self.detect(self.standardised(x)))
@@ -208,7 +220,7 @@ class ConvRBM(RBM):
     def _chain(self, v: Tensor, a: Tensor, steps: int, draw: bool) -> tuple[Tensor, Tensor]:
         visible = self.below.sample if draw else self.below.mean
         for _ in range(steps):
-            v = visible(self._down(self._draw(self.detect(v))))
+            v = visible(self.drawn_down(v))
         return v, self.up(v)
 
     def _add_sparsity_gradient(self, v: Tensor, h: Tensor) -> None:

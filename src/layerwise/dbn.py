@@ -163,10 +163,7 @@ class DBN(Stack):
         top = self.top
         if clamp is not None:
             v = torch.cat([v[:, : -clamp.shape[1]], clamp], 1)
-        h = top.above.sample(top.up(v))
-        if depth == len(self):
-            h[:, index] = 1
-        a = top.down(h)
+        a = top.drawn_down(v, index if depth == len(self) else None)
         v = top.below.mean(a) if mean else top.below.sample(a)
         if 0 < depth < len(self):
             states = self._descend(self._features(v), len(self) - 1, depth, index, mean=False, stop=depth)

@@ -150,6 +150,13 @@ class RBM(Dense):
             v, a = self._settled(visible(self.down(self.above.sample(a))))
         return v, a
 
+    def drawn_down(self, v: Tensor, on: int | None = None) -> Tensor:
+        """Activation of the visible units, shape (n, visible), given hidden states drawn given v; unit `on` is held on."""
+        h = self.above.sample(self.up(v))
+        if on is not None:
+            h[:, on] = 1
+        return self.down(h)
+
     def _settled(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """New visible states as the chain keeps them, and their activation of the hidden units."""
         return v, self.up(v)
@@ -270,6 +277,13 @@ class LabelledRBM(RBM):
         if missing.any():
             y[missing] = torch.multinomial(self._class_log_probs(v[missing]).exp(), 1).squeeze(1)
         return nn.functional.one_hot(y, self.classes).to(v.dtype)
+
+    def drawn_down(self, v: Tensor, on: int | None = None) -> Tensor:
+        """Activation of the visible units, shape (n, visible), given hidden states drawn given v; unit `on` is held on."""
+        h = self.above.sample(self.up(v))
+        if on is not None:
+            h[:, on] = 1
+        return self.down(h)
 
     def _settled(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """As for any RBM, but the class is drawn last, from the exact p(class | features) instead of p(class | hidden).

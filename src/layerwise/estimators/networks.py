@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import RegressorMixin
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -245,14 +246,10 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
         """
         if y is None:
             raise ValueError("NetworkRegressor requires y to be passed, but the target y is None.")
-        targets = np.asarray(y, dtype=np.float64)
-        if targets.ndim not in (1, 2):
-            raise ValueError(f"y has shape (n,) or (n, targets), got {targets.shape}.")
+        targets = check_array(y, dtype=np.float64, ensure_2d=False, ensure_all_finite="allow-nan", input_name="y")
         known = np.isfinite(targets.reshape(len(targets), -1)).all(1)
         if not known.any():
-            raise ValueError("No row has a finite target: y is all NaN or infinite.")
-        if np.isinf(targets).any():
-            raise ValueError("Input y contains infinity. Leave those rows out, or give NaN where a target is missing.")
+            raise ValueError("No row has a target: y is all NaN.")
         X, _ = self._rows(X, reset=True, y=np.where(known, 0.0, 0.0))
         self.several_ = targets.ndim == 2
         targets = targets.reshape(len(targets), -1)
