@@ -5,11 +5,16 @@
 that? `activity`: how are the states spread? `flat`: how do codes lie? `ranking`: which method is best, if any? `similarity`:
 how alike are layers? `matching`: and units? `readout`: what can a linear map read off a layer? `information`: how many nats
 does it tell of the input and the label? `calibration`: can those figures be trusted?
+`selectivity`: which class does a unit tell? `favourite`: which input would it like best? `evidence`: which part of a row
+excites it? `wiring`: what does it get, give and resemble? `ablation`: what changes without it?
 """
 
+from layerwise.lens.ablation import Ablated, ablate
 from layerwise.lens.activity import Spread, spread
 from layerwise.lens.calibration import Calibrated, Step, calibrate, growth, processing
 from layerwise.lens.capture import Seen, capture, linear_weights, stream, watch
+from layerwise.lens.evidence import Evidence, evidence
+from layerwise.lens.favourite import Favourite, Manner, favourites
 from layerwise.lens.flat import Flat, flatten, middles
 from layerwise.lens.information import Information, binned_information, noisy_information
 from layerwise.lens.matching import Matched, correlations, match_units
@@ -19,43 +24,60 @@ from layerwise.lens.projection import project, strongest_units
 from layerwise.lens.ranking import Ranked, rank
 from layerwise.lens.readout import Reading, read_labels, rebuild_linearly
 from layerwise.lens.rebuilding import Rebuilt, rebuild
+from layerwise.lens.selectivity import Selectivity, selectivity
 from layerwise.lens.similarity import Alignment, Alignments, cka
-from layerwise.lens.strongest import strongest_rows
+from layerwise.lens.strongest import Examples, examples, strongest_rows
+from layerwise.lens.wiring import Wired, inputs_of, nearest_units, outputs_of
 
 __all__ = [
+    "Ablated",
     "Alignment",
     "Alignments",
     "Calibrated",
+    "Evidence",
+    "Examples",
+    "Favourite",
     "Flat",
     "Information",
+    "Manner",
     "Matched",
     "Ranked",
     "Reading",
     "Rebuilt",
     "Seen",
+    "Selectivity",
     "Spread",
     "Step",
+    "Wired",
+    "ablate",
     "binned_information",
     "calibrate",
     "capture",
     "cka",
     "confusion",
     "correlations",
+    "evidence",
+    "examples",
+    "favourites",
     "flatten",
     "growth",
+    "inputs_of",
     "interval",
     "linear_probe",
     "linear_weights",
     "match_units",
     "middles",
     "most_confused",
+    "nearest_units",
     "noisy_information",
+    "outputs_of",
     "processing",
     "project",
     "rank",
     "read_labels",
     "rebuild",
     "rebuild_linearly",
+    "selectivity",
     "spread",
     "stream",
     "strongest_rows",

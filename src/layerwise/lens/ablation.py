@@ -1,0 +1,168 @@
+"""What changes when a unit is switched off, or doubled? In accuracy, in the outputs, and in the layers above."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from layerwise.lens.capture import Seen, stream
+from layerwise.lens.passes import check_units, edited
+
+OUTPUT = ""  # the name of the whole module
+
+
+@dataclass(frozen=True)
+class Ablated:
+    """A net with the states of some units of a layer multiplied by a number.
+
+    Arguments:
+        units: Which units, together.
+        factor: The number: 0 switches them off, 2 doubles them.
+        outputs: Mean change of each output, shape (outputs,).
+        moved: Root mean square of the change over rows and outputs, as a share of that of the outputs about their mean.
+        layers: The same share for each layer asked about.
+        flipped: Share of the rows whose largest output is another one now.
+        before, after: Accuracy per class, shape (classes,); NaN for a class without rows. None without labels.
+        accuracy: Of all labelled rows, before and after; None without labels.
+        rows: How many rows were looked at.
+    """
+
+    units: tuple[int, ...]
+    factor: float
+    outputs: np.ndarray
+    moved: float
+    layers: dict[str, float]
+    flipped: float
+    before: np.ndarray | None
+    after: np.ndarray | None
+    accuracy: tuple[float, float] | None
+    rows: int
+
+
+def ablate(
+    module: nn.Module,
+    layer: str,
+    units: Sequence[int | Sequence[int]],
+    rows: Tensor,
+    labels: np.ndarray | None = None,
+    *,
+    factors: Sequence[float] = (0.0, 2.0),
+    above: Sequence[str] = (),
+    size: int = 500,
+) -> list[Ablated]:
+    """Runs the net with units changed, one after the other, and compares with the net as it is; the net is left untouched.
+
+    Arguments:
+        module: Any module that answers (n, outputs) to rows.
+        layer: Name of the sub-module whose output is changed. Before an activation that is what goes into the unit.
+        units: Which; a group such as (3, 5) is changed together. A channel is changed at all places.
+        rows: Shape (n, ...), held out ones if accuracy shall mean something.
+        labels: Index of the right output of each row, shape (n,); below 0 for unknown.
+        factors: What states are multiplied by.
+        above: Names of layers whose change is wanted, such as the next one.
+        size: Rows per batch.
+
+    Returns:
+        For each unit, one for each factor.
+
+    Raises:
+        ValueError: If there is no such layer or unit, labels do not match the rows or the outputs, or as `stream`.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 1, bias=False))
+        >>> _ = [weight.data.fill_(1.0) for weight in net.parameters()]
+        >>> off, doubled = ablate(net, "0", [0], torch.tensor([[1.0, 2.0]]))
+        >>> off.outputs.tolist(), doubled.outputs.tolist()  # the unit's state is 3
+        ([-3.0], [3.0])
+    """
+    first = next(stream(module, [layer, OUTPUT], rows[:size], size=size))
+    if first[OUTPUT].values.ndim != 2:
+        raise ValueError(
+            f"The module answers {tuple(first[OUTPUT].values.shape)}: its change is looked at for (n, outputs) only."
+        )
+    groups = [(each,) if isinstance(each, int) else tuple(each) for each in units]
+    check_units([unit for group in groups for unit in group], first[layer].units, layer)
+    right = _checked(labels, len(rows), first[OUTPUT].units)
+    names = list(dict.fromkeys([*above, OUTPUT]))
+    plain, cases = _Answers(), [(group, factor, _Answers()) for group in groups for factor in factors]
+    for batch in rows.split(size):
+        before = next(stream(module, names, batch, size=size))
+        plain.add(before, before)
+        for group, factor, answers in cases:
+            with edited(module, layer, first[layer].axis, _multiplied(group, factor)):
+                answers.add(next(stream(module, names, batch, size=size)), before)
+    return [_compared(group, factor, plain, answers, right, list(above)) for group, factor, answers in cases]
+
+
+def _checked(labels: np.ndarray | None, rows: int, outputs: int) -> Tensor | None:
+    if labels is None:
+        return None
+    right = torch.as_tensor(np.asarray(labels)).long()
+    if len(right) != rows or (rows and int(right.max()) >= outputs):
+        raise ValueError(f"{rows} rows and {outputs} outputs came with {len(right)} labels up to {int(right.max())}.")
+    return right
+
+
+def _multiplied(units: tuple[int, ...], factor: float) -> Callable[[Tensor], Tensor]:
+    def edit(states: Tensor) -> Tensor:
+        states[..., list(units)] *= factor
+        return states
+
+    return edit
+
+
+class _Answers:
+    """What a net answers, gathered over batches: sums for the layers, and the largest output of each row."""
+
+    def __init__(self) -> None:
+        self.square: dict[str, Tensor] = {}
+        self.total: dict[str, Tensor] = {}
+        self.change: dict[str, float] = {}
+        self.output_change: Tensor | float = 0.0
+        self.said: list[Tensor] = []
+
+    def add(self, answer: dict[str, Seen], plain: dict[str, Seen]) -> None:
+        for name, seen in answer.items():
+            x, before = seen.flat().double(), plain[name].flat().double()
+            self.square[name] = self.square.get(name, torch.zeros(())) + x.square().sum(0)
+            self.total[name] = self.total.get(name, torch.zeros(())) + x.sum(0)
+            self.change[name] = self.change.get(name, 0.0) + float((x - before).square().sum())
+        self.output_change = self.output_change + (answer[OUTPUT].values.double() - plain[OUTPUT].values.double()).sum(
+            0
+        )
+        self.said.append(answer[OUTPUT].values.argmax(1))
+
+    def scatter(self, name: str, rows: int) -> float:
+        """Sum of squares about the mean."""
+        return float((self.square[name] - self.total[name].square() / rows).clamp_min(0).sum())
+
+
+def _compared(
+    units: tuple[int, ...], factor: float, plain: _Answers, other: _Answers, labels: Tensor | None, above: list[str]
+) -> Ablated:
+    said = torch.stack([torch.cat(plain.said), torch.cat(other.said)])
+    rows = said.shape[1]
+    scatter = {name: plain.scatter(name, rows) for name in other.change}
+    moved = {name: (other.change[name] / all_) ** 0.5 if all_ else float("nan") for name, all_ in scatter.items()}
+    before, after, accuracy = _accuracies(said, labels, len(plain.total[OUTPUT]))
+    outputs = torch.as_tensor(other.output_change) / rows
+    return Ablated(
+        units, factor, outputs.numpy(), moved[OUTPUT], {name: moved[name] for name in above},
+        float((said[0] != said[1]).double().mean()), before, after, accuracy, rows,
+    )  # fmt: skip
+
+
+def _accuracies(
+    said: Tensor, labels: Tensor | None, classes: int
+) -> tuple[np.ndarray | None, np.ndarray | None, tuple[float, float] | None]:
+    if labels is None:
+        return None, None, None
+    known = labels >= 0
+    right, own = (said[:, known] == labels[known]).double(), labels[known]
+    rows = torch.bincount(own, minlength=classes)
+    before, after = ((torch.bincount(own, weights=each, minlength=classes) / rows).numpy() for each in right)
+    return before, after, (float(right[0].mean()), float(right[1].mean()))
