@@ -212,8 +212,8 @@ class Output:
 class Watch:
     """What the wanted layers gave in the last pass; made by `watch`."""
 
-    def __init__(self, module: nn.Module, layers: Layers) -> None:
-        self.wanted = wanted(module, layers)
+    def __init__(self, module: nn.Module, layers: Layers, put: Tensor | None = None) -> None:
+        self.wanted, self.put = wanted(module, layers), put
         self.quiet = False
         self.begin()
 
@@ -247,6 +247,12 @@ class Watch:
             if not any(_fits(each, output) for output in found.values()) and not (each.loose and found):
                 raise ValueError(self._missing(each, rows))
         return found
+
+    @staticmethod
+    def fits(name: str, output: Output) -> bool:
+        """Whether an output is of the layer of that name."""
+        stem, _, call = name.partition("#")
+        return Wanted(name, *_apart(stem), int(call) if call else None).fits(*_apart(output.layer), output.call)
 
     def taken(self, rows: int, score: Tensor | None = None, finite: bool = True) -> dict[str, Seen]:
         """`found`, out of the graph and on the CPU, with the gradients of `score`, a number or one per row."""
@@ -292,6 +298,7 @@ class Watch:
             return output
 
         def go_on(tensor: Tensor, place: str) -> Tensor:
+            tensor = tensor if self.put is None else self.put
             if torch.is_grad_enabled() and not tensor.requires_grad:  # frozen weights and whole numbers: it starts here
                 tensor = tensor.detach().requires_grad_()
             self.outputs.append(Output(layer, call, place, tensor, self.channels, time_first))
@@ -304,8 +311,10 @@ class Watch:
 
 
 @contextlib.contextmanager
-def watch(module: nn.Module, layers: Layers) -> Iterator[Watch]:
+def watch(module: nn.Module, layers: Layers, put: Tensor | None = None) -> Iterator[Watch]:
     """Sees the named layers of each pass of `module` made inside; all hooks are gone afterwards, also after an error.
+
+    With `put` the module goes on with that in place of what the layers gave.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(3, 2), nn.ReLU(inplace=True))
@@ -314,7 +323,7 @@ def watch(module: nn.Module, layers: Layers) -> Iterator[Watch]:
         >>> (seen.named["0"].tensor.relu() == output).all().item(), list(seen.named)
         (True, ['0', '1'])
     """
-    seen = Watch(module, layers)
+    seen = Watch(module, layers, put)
     operations = any(each.operation is not None for each in seen.wanted)
     with contextlib.ExitStack() as undo, without_fast_path():
 

@@ -25,12 +25,14 @@ class Wanted:
         module: Name or glob of sub-modules.
         operation: Name or glob of operations that these modules run themselves; None for the output of the module.
         call: Which of the times it runs, from 1; None for all.
+        layer: The module, if that was given in place of a name.
     """
 
     text: str
     module: str
     operation: str | None = None
     call: int | None = None
+    layer: nn.Module | None = None
 
     @property
     def loose(self) -> bool:
@@ -82,7 +84,7 @@ def _by_name(names: Iterable[str], text: str) -> Wanted:
 def _by_module(module: nn.Module, part: nn.Module) -> Wanted:
     for name, each in module.named_modules():
         if each is part:
-            return Wanted(name, name)
+            return Wanted(name, name, layer=part)
     raise ValueError(f"This {type(part).__name__} is no part of the {type(module).__name__} that is looked into.")
 
 

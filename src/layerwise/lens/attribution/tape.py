@@ -1,0 +1,187 @@
+"""What a module computes, as a list of tensor operations: functional, reused and in-place ones included.
+
+The pass runs through torch's functionalisation, which turns in-place operations and writes into views into plain ones, under a
+mode that sees each operation after it was taken apart into those of aten. Fused attention and recurrent kernels are kept off,
+so that nothing is hidden in them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+
+Path = tuple[int, ...]  # of a tensor in the arguments: (1,), or (0, 2) for the third in a list that comes first
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """One operation that depends on what the tape started from.
+
+    Arguments:
+        kind: Such as `torch.ops.aten.relu.default`.
+        arguments, named: As they were given.
+        inputs: Numbers of the values among the arguments that depend on the start.
+        outputs: Numbers of the values it made; None for what is no floating-point tensor.
+        made: What it made.
+        values: All values of the tape, by their numbers.
+    """
+
+    kind: Any
+    arguments: tuple[Any, ...]
+    named: Mapping[str, Any]
+    inputs: dict[Path, int]
+    outputs: list[int | None]
+    made: list[Any]
+    values: list[Tensor]
+
+    @property
+    def name(self) -> str:
+        """As torch writes it, without the overload: `aten.relu`."""
+        return f"{self.kind.namespace}.{self.kind._schema.name.split('::')[1]}"
+
+    @property
+    def result(self) -> Tensor:
+        """The first result."""
+        return self.made[0] if self.outputs[0] is None else self.values[self.outputs[0]]
+
+    def at(self, *path: int) -> Any:
+        """The argument in that place, as it was when the operation ran."""
+        if path in self.inputs:
+            return self.values[self.inputs[path]]
+        value: Any = self.arguments
+        for step in path:
+            value = value[step]
+        return value
+
+    def get(self, place: int, default: Any = None) -> Any:
+        """The argument in that place, or what stands for it where it was not given."""
+        if place < len(self.arguments):
+            return self.at(place)
+        name = self.kind._schema.arguments[place].name
+        return self.named.get(name, default)
+
+    def run(self, changed: Mapping[Path, Tensor]) -> list[Any]:
+        """The results with some arguments changed."""
+        arguments: list[Any] = [list(each) if isinstance(each, list | tuple) else each for each in self.arguments]
+        came = {path: self.values[number] for path, number in self.inputs.items()}
+        for path, value in (came | dict(changed)).items():
+            if len(path) == 1:
+                arguments[path[0]] = value
+            else:
+                arguments[path[0]][path[1]] = value
+        if self.kind._schema.is_mutable:
+            arguments[0] = arguments[0].clone()
+        return _listed(self.kind(*arguments, **self.named))
+
+
+@dataclass(eq=False)
+class Tape:
+    """The operations of one pass, in order.
+
+    Arguments:
+        values: All values that depend on the start, by their numbers.
+        start: Number of the value that it started from.
+        end: Number of the value that came out; None if it does not depend on the start.
+        scores: What came out.
+    """
+
+    operations: list[Operation] = field(default_factory=list)
+    values: list[Tensor] = field(default_factory=list)
+    start: int = 0
+    end: int | None = None
+    scores: Tensor = field(default_factory=lambda: torch.empty(0))
+
+
+def record(function: Callable[[Tensor], Tensor], points: Tensor) -> Tape:
+    """Runs `function` without a graph and writes down what depends on `points`.
+
+    Raises:
+        ValueError: If the module changes tensors of its own while it runs, such as a cache.
+
+    Example:
+        >>> tape = record(lambda x: (x @ torch.ones(3, 1)).relu_().sum(1), torch.rand(4, 3))
+        >>> [operation.name for operation in tape.operations]
+        ['aten.clone', 'aten.mm', 'aten.relu', 'aten.sum']
+    """
+    recorder = _Recorder(points)
+    with _plain_kernels(), torch.no_grad(), recorder:
+        try:
+            scores = torch.func.functionalize(lambda start: function(start.clone()))(points)
+        except RuntimeError as error:
+            if "mutate a non-functional tensor" in str(error):
+                raise ValueError(
+                    "The module changes a tensor of its own while it runs (a cache or a counter), which cannot be followed. "
+                    "Switch that off, or take a method that needs gradients only, such as IntegratedGradients."
+                ) from error
+            raise
+    recorder.tape.end, recorder.tape.scores = recorder.number(scores), scores
+    return recorder.tape
+
+
+@contextlib.contextmanager
+def _plain_kernels() -> Iterator[None]:
+    with sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(enabled=False):
+        before = torch.backends.mkldnn.set_flags(False)
+        try:
+            yield
+        finally:
+            torch.backends.mkldnn.set_flags(*before)
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self, points: Tensor) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.tape = Tape(values=[points])
+        self.values = self.tape.values
+        self.numbers = {id(points): 0}  # of the tensors that depend on the start
+        self.alive = [points]  # so that no other tensor gets the id of one of them
+
+    def number(self, value: Any) -> int | None:
+        return self.numbers.get(id(value)) if isinstance(value, Tensor) else None
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        inputs = {path: number for path, value in _paths(args) if (number := self.number(value)) is not None}
+        if inputs and func._schema.is_mutable:
+            self._keep_as_they_are(args[0])
+        made = func(*args, **(kwargs or {}))
+        if inputs:
+            results = _listed(made)
+            outputs = [self._new(each) for each in results]
+            self.tape.operations.append(
+                Operation(func, tuple(args), kwargs or {}, inputs, outputs, results, self.values)
+            )
+        return made
+
+    def _new(self, value: Any) -> int | None:
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            return None
+        self.values.append(value)
+        self.alive.append(value)
+        self.numbers[id(value)] = len(self.values) - 1
+        return len(self.values) - 1
+
+    def _keep_as_they_are(self, changed: Tensor) -> None:
+        """Copies of all values that lie in the memory of what will be changed in place (inside a kernel)."""
+        place = changed.untyped_storage().data_ptr()
+        for number, value in enumerate(self.values):
+            if value.untyped_storage().data_ptr() == place:
+                self.values[number] = value.clone()
+
+
+def _paths(arguments: Any) -> Iterator[tuple[Path, Any]]:
+    for place, value in enumerate(arguments):
+        if isinstance(value, Tensor):
+            yield (place,), value
+        elif isinstance(value, list | tuple):
+            yield from (((place, number), each) for number, each in enumerate(value) if isinstance(each, Tensor))
+
+
+def _listed(made: Any) -> list[Any]:
+    return list(made) if isinstance(made, tuple | list) else [made]

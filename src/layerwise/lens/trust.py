@@ -1,0 +1,395 @@
+"""Can a map be trusted? Does it add up, do its parts matter when they are taken away, and does it look at the net at all?
+
+* Completeness: values that should add up to the score do so.
+* Deletion and insertion (Petsiuk et al., 2018): taken away in the order of the map, most important first, parts lower the score
+  faster, and given back raise it faster, than in random orders.
+* ROAD (Rong et al., 2022): the same, with what is taken away filled in from its neighbours: the hole itself says nothing.
+* Randomisation (Adebayo et al., 2018): with the net's weights shuffled from the top down the map changes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from layerwise.lens.question import Question
+from layerwise.lens.targets import Each, Index, answers
+
+COMPLETE = 0.05  # of the score: a larger gap is no sum
+SAME = 0.5  # rank correlation with the map of a shuffled net from which on the map hardly depends on what was learned
+NOISE = 0.01  # deviation of what ROAD adds to what it fills in, so that it does not look too smooth
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The score while parts are taken away or given back.
+
+    Arguments:
+        steps: Shares of the parts, from 0 to 1.
+        scores: At these, mean over the rows: the probability of the class, or the score between that at the baseline (0) and
+            that of the row (1).
+        area: Under it, for these orders; low is good for deletion, high for insertion.
+        random: Areas for random orders, one per draw.
+    """
+
+    steps: list[float]
+    scores: list[float]
+    area: float
+    random: list[float]
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What was found out about a map.
+
+    Arguments:
+        complete: The largest gap of a row, as a share of the score; None where no sum is promised.
+        deletion, insertion: In the order of the map, most important first.
+        road: Most important first, filled in from neighbours; None where rows have none.
+        layers: What was shuffled, top first: each name with all before it.
+        signed, absolute: Rank correlations with the maps after that, of values and of their sizes, mean over the rows.
+        failures: Why the map is not to be trusted; empty if nothing speaks against it.
+        notes: What could not be checked.
+    """
+
+    complete: float | None
+    deletion: Curve
+    insertion: Curve
+    road: Curve | None
+    layers: list[str]
+    signed: list[float]
+    absolute: list[float]
+    failures: list[str]
+    notes: list[str]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing speaks against it."""
+        return not self.failures
+
+    def __str__(self) -> str:
+        lines = ["checks passed" if self.passed else "CHECKS FAILED: " + "; ".join(self.failures)]
+        if self.complete is not None:
+            lines.append(f"completeness error {self.complete:.2g} of the score")
+        curves = {"deletion (low is good)": self.deletion, "insertion (high is good)": self.insertion,
+                  "ROAD (low is good)": self.road}  # fmt: skip
+        lines += [
+            f"{name} {curve.area:.3f}, random {np.mean(curve.random):.3f}" for name, curve in curves.items() if curve
+        ]
+        if self.layers:
+            lines.append(
+                f"rank correlation with the map of a shuffled net {self.signed[-1]:.2f}, of sizes {self.absolute[-1]:.2f}"
+            )
+        return "\n  ".join(lines + self.notes)
+
+
+def check(
+    question: Question,
+    values: Tensor,
+    base: Tensor,
+    again: Callable[[Question], Tensor],
+    *,
+    error: Tensor | None = None,
+    grid: tuple[int, ...] | None = None,
+    steps: int = 20,
+    draws: int = 10,
+    layers: int = 5,
+    seed: int = 0,
+    size: int = 100,
+) -> Checks:
+    """Checks a map; the net is left as it was to the bit.
+
+    A map fails if its sum misses the score by more than 5 %; if deletion, insertion or ROAD is not better than each of `draws`
+    random orders; or if the sizes of its values correlate by 0.5 or more with those for a net whose weights were all shuffled.
+
+    Arguments:
+        question: What the map answers.
+        values: The map, shape (n, ...), in the shape of the points or with one channel for all.
+        base: Baselines; where there are several per row their mean is what stands for "nothing there".
+        again: Makes the map of the same question to another module.
+        error: Completeness error per row, shape (n,), if a sum was promised.
+        grid: Shape of a row, such as (1, 28, 28), where rows are flat pictures.
+        steps: Parts are taken away in so many steps.
+        draws: Random orders.
+        layers: Shuffled in so many steps.
+        seed: Of the random orders, of ROAD's noise and of the shuffling.
+
+    Raises:
+        ValueError: If `grid` does not fit the rows.
+    """
+    base = base if len(base) == len(question) else base.mean(0, keepdim=True).expand_as(question.points)
+    parts = Parts(question, values, base, grid, size)
+    generator = torch.Generator().manual_seed(seed)
+    with question.asked(), torch.no_grad():
+        order = parts.order(values)
+        random = [torch.rand(order.shape, generator=generator).argsort(1) for _ in range(draws)]
+        deletion, insertion = (_curve(parts, order, random, steps, fill) for fill in (parts.deleted, parts.inserted))
+        road = _road(parts, order, random, generator) if parts.places else None
+    names, signed, absolute = _randomised(question, values, again, layers, seed)
+    complete = None if error is None else float(error.max())
+    failures = _failures(complete, deletion, insertion, road, absolute)
+    notes = (
+        [] if road else ["ROAD does not apply: these rows have no neighbours to fill in from (flat pictures: grid=...)"]
+    )
+    return Checks(complete, deletion, insertion, road, names, signed, absolute, failures, notes)
+
+
+def _failures(
+    complete: float | None, deletion: Curve, insertion: Curve, road: Curve | None, absolute: Sequence[float]
+) -> list[str]:
+    found = []
+    if complete is not None and not complete <= COMPLETE:
+        found.append(f"its sum misses the score by {complete:.0%}")
+    if not deletion.area < min(deletion.random):
+        found.append("taking away what it marks lowers the score no faster than random orders do")
+    if not insertion.area > max(insertion.random):
+        found.append("giving back what it marks raises the score no faster than random orders do")
+    if road and not road.area < min(road.random):
+        found.append("with the holes filled in (ROAD), what it marks counts no more than random parts do")
+    if absolute and not absolute[-1] < SAME:
+        found.append(f"it looks much the same for a net with shuffled weights (rank correlation {absolute[-1]:.2f})")
+    return found
+
+
+# -- taking parts away -------------------------------------------------------------------------------------------------
+
+
+class Parts:
+    """The parts of a row that are taken away together: a pixel with its channels, a step with its features, or a column."""
+
+    def __init__(
+        self, question: Question, values: Tensor, base: Tensor, grid: tuple[int, ...] | None, size: int
+    ) -> None:
+        self.question, self.base, self.size = question, base, size
+        self.shape = tuple(question.points.shape[1:]) if grid is None else tuple(grid)
+        if question.points[0].numel() != int(np.prod(self.shape)):
+            raise ValueError(f"Rows of {question.points[0].numel()} values cannot be laid out as {self.shape}.")
+        # The axis that a part has all of: channels come first in pictures and sound, last in sequences of features.
+        self.together = None if len(self.shape) == 1 else 0 if len(self.shape) == 3 else self._together(values)
+        self.places = (
+            tuple(size for axis, size in enumerate(self.shape) if axis != self.together)
+            if self.together is not None
+            else ()
+        )
+        self.full, self.empty = (question.scores(points, size=size) for points in (question.points, base))
+        self.probable = _probabilities(question)
+
+    def _together(self, values: Tensor) -> int:
+        if self.shape[0] != self.shape[1] and 1 in values.shape[1:]:  # a map with one value per step or place
+            return list(values.shape[1:]).index(1)
+        return 1
+
+    def order(self, values: Tensor) -> Tensor:
+        """Numbers of the parts, most important first, shape (n, parts)."""
+        if values[0].numel() == int(np.prod(self.shape)):
+            values = values.reshape(len(values), *self.shape)
+        if self.together is not None:
+            values = values.sum(self.together + 1)
+        return torch.sort(values.flatten(1).cpu(), dim=1, descending=True, stable=True).indices
+
+    @property
+    def count(self) -> int:
+        """How many parts a row has."""
+        return int(np.prod(self.places)) if self.together is not None else self.shape[0]
+
+    def chosen(self, order: Tensor, count: int) -> Tensor:
+        """Where the first `count` parts of each order lie: true or false, in the shape of the points."""
+        mask = torch.zeros(order.shape, dtype=torch.bool).scatter_(1, order[:, :count], True)
+        if self.together is not None:
+            mask = mask.view(-1, *self.places).unsqueeze(self.together + 1).expand(-1, *self.shape)
+        return mask.reshape(len(order), *self.question.points.shape[1:]).to(self.base.device)
+
+    def deleted(self, chosen: Tensor) -> Tensor:
+        """The rows with these parts taken away."""
+        return torch.where(chosen, self.base, self.question.points)
+
+    def inserted(self, chosen: Tensor) -> Tensor:
+        """Nothing but these parts of the rows."""
+        return torch.where(chosen, self.question.points, self.base)
+
+    def scores(self, points: Tensor) -> Tensor:
+        """Per row: the probability of the class, or the score on a scale from the baseline's (0) to the row's own (1)."""
+        if self.probable is not None:
+            return self.probable(points)
+        span = self.full - self.empty
+        return (self.question.scores(points, size=self.size) - self.empty) / torch.where(span == 0, 1, span)
+
+
+def _probabilities(question: Question) -> Callable[[Tensor], Tensor] | None:
+    """Scores as probabilities, where the target is one of several classes."""
+    target = question.target
+    if not (isinstance(target, Each) or (isinstance(target, Index) and target.place != ())):
+        return None
+    softened = Question.__new__(Question)
+    softened.__dict__.update(question.__dict__, target=_Probability(target))
+    return lambda points: softened.scores(points)
+
+
+@dataclass(frozen=True)
+class _Probability(Index):
+    """Of a class, from logits (or from probabilities, which are left as they are)."""
+
+    place: Index | Each  # type: ignore[assignment]
+
+    def pick(self, index: Tensor) -> _Probability:
+        return _Probability(self.place.pick(index))  # type: ignore[arg-type]
+
+    def scores(self, output: object, seen: object, rows: int) -> Tensor:
+        answer = answers(output, rows)
+        sums = answer.sum(-1)
+        if not bool((answer >= 0).all() and torch.allclose(sums, torch.ones_like(sums), atol=1e-4)):
+            answer = answer.softmax(-1)
+        return self.place.scores(answer, None, rows)
+
+
+def _curve(
+    parts: Parts, order: Tensor, random: Sequence[Tensor], steps: int, fill: Callable[[Tensor], Tensor]
+) -> Curve:
+    counts = sorted({round(parts.count * step / steps) for step in range(steps + 1)})
+    shares = [count / parts.count for count in counts]
+
+    def scores(order: Tensor) -> list[float]:
+        return [float(parts.scores(fill(parts.chosen(order, count))).mean()) for count in counts]
+
+    mine = scores(order)
+    return Curve(shares, mine, _area(shares, mine), [_area(shares, scores(each)) for each in random])
+
+
+def _area(shares: Sequence[float], scores: Sequence[float]) -> float:
+    return float(sum((b - a) * (f + g) / 2 for a, b, f, g in zip(shares, shares[1:], scores, scores[1:])))
+
+
+# -- ROAD --------------------------------------------------------------------------------------------------------------
+
+ROAD_STEPS = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
+
+
+def _road(parts: Parts, order: Tensor, random: Sequence[Tensor], generator: torch.Generator) -> Curve:
+    shares = [0.0, *ROAD_STEPS]
+    seeds = torch.randint(2**31, (1,), generator=generator).item()
+
+    def scores(order: Tensor) -> list[float]:
+        drawn = torch.Generator().manual_seed(int(seeds))  # the same noise for every order
+        return [
+            float(parts.scores(_filled(parts, order, round(share * parts.count), drawn)).mean()) for share in shares
+        ]
+
+    mine = scores(order)
+    few = random[:3] if len(random) > 3 else random  # each costs a system of equations per row
+    return Curve(shares, mine, _area(shares, mine), [_area(shares, scores(each)) for each in few])
+
+
+def _filled(parts: Parts, order: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """The rows, with the first `count` parts filled in from their neighbours, and a little noise."""
+    points = parts.question.points
+    if not count:
+        return points
+    assert parts.together is not None
+    rows = points.reshape(len(points), *parts.shape).movedim(parts.together + 1, -1).flatten(1, -2).cpu().double()
+    channels = rows.shape[-1]
+    for row, gone in zip(rows, order[:, :count].numpy(), strict=True):
+        row[gone] = torch.from_numpy(fill_in(row.numpy(), gone, parts.places))
+        span = float(row.max() - row.min())
+        row[gone] += NOISE * span * torch.randn(len(gone), channels, generator=generator, dtype=torch.float64)
+    filled = rows.unflatten(1, parts.places).movedim(-1, parts.together + 1)
+    return filled.reshape(points.shape).to(points)
+
+
+def fill_in(row: np.ndarray, gone: np.ndarray, places: tuple[int, ...]) -> np.ndarray:
+    """Noiseless linear imputation: each missing place is the weighted mean of its neighbours, missing ones included.
+
+    Direct neighbours count 1/6, diagonal ones 1/12 (Rong et al., 2022, section 4.1); on a line the two neighbours count alike.
+
+    Arguments:
+        row: Shape (product of places, channels).
+        gone: Numbers of the missing places.
+        places: (height, width), or (length,).
+
+    Returns:
+        Values for the missing places, shape (len(gone), channels).
+
+    Example:
+        >>> fill_in(np.array([[1.0], [0.0], [0.0], [4.0]]), np.array([1, 2]), (4,)).round(6).tolist()
+        [[2.0], [3.0]]
+    """
+    from scipy import sparse
+    from scipy.sparse.linalg import spsolve
+
+    where = np.full(len(row), -1)
+    where[gone] = np.arange(len(gone))
+    at = np.stack(np.unravel_index(gone, places), 1)
+    steps = [step for step in np.ndindex(*(3,) * len(places)) if step != (1,) * len(places)]
+    system = sparse.lil_matrix((len(gone), len(gone)))
+    right, total = np.zeros((len(gone), row.shape[1])), np.zeros(len(gone))
+    blocks = []
+    for step in steps:
+        there = at + np.array(step) - 1
+        inside = ((there >= 0) & (there < np.array(places))).all(1)
+        weight = 1 / 6 if sum(abs(each - 1) for each in step) == 1 else 1 / 12
+        number = np.ravel_multi_index(tuple(there[inside].T), places)
+        mine, missing = np.flatnonzero(inside), where[number] >= 0
+        total[mine] += weight
+        right[mine[~missing]] += weight * row[number[~missing]]
+        blocks.append((mine[missing], where[number[missing]], np.full(int(missing.sum()), -weight)))
+    rows, columns, weights = (np.concatenate(each) for each in zip(*blocks, strict=True))
+    system = sparse.csc_matrix((weights, (rows, columns)), shape=system.shape) + sparse.diags(total)
+    if len(gone) == len(row):  # nothing is left to fill in from
+        return np.broadcast_to(row.mean(0), right.shape)
+    return np.asarray(spsolve(sparse.csc_matrix(system), right)).reshape(right.shape)
+
+
+# -- another net's map -------------------------------------------------------------------------------------------------
+
+
+def _randomised(
+    question: Question, values: Tensor, again: Callable[[Question], Tensor], layers: int, seed: int
+) -> tuple[list[str], list[float], list[float]]:
+    """Shuffles a copy of the net from the top down (cascading), and compares the map after each step with the first."""
+    module = copy.deepcopy(question.module)
+    asked = question.of(module)
+    names = [name for name, part in module.named_modules() if any(True for _ in part.parameters(recurse=False))]
+    generator = torch.Generator().manual_seed(seed)
+    steps = np.array_split(np.array(names[::-1], dtype=object), min(layers, len(names))) if names else []
+    done, signed, absolute = [], [], []
+    for step in steps:
+        for name in step:
+            shuffle(module.get_submodule(name), generator)
+        other = again(asked)
+        done.append(str(step[-1]))
+        signed.append(rank_correlation(values, other))
+        absolute.append(rank_correlation(values.abs(), other.abs()))
+    return done, signed, absolute
+
+
+@torch.no_grad()
+def shuffle(part: nn.Module, generator: torch.Generator) -> None:
+    """Puts the numbers of each of a layer's own parameters into another order: nothing learned is left but their spread."""
+    for parameter in part.parameters(recurse=False):
+        order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
+        parameter.copy_(parameter.flatten()[order].view_as(parameter))
+
+
+def rank_correlation(first: Tensor, second: Tensor) -> float:
+    """Spearman's, of each row with its counterpart, mean over the rows; 0 for a row that is constant in one of them.
+
+    Places where both maps are zero are left out: a map that is multiplied with the input is zero there whatever the net.
+
+    Example:
+        >>> rank_correlation(torch.tensor([[1.0, 2.0, 9.0, 0.0]]), torch.tensor([[2.0, 3.0, 4.0, 0.0]]))
+        1.0
+    """
+    from scipy.stats import rankdata
+
+    found = []
+    for a, b in zip(first.flatten(1).cpu().numpy(), second.flatten(1).cpu().numpy(), strict=True):
+        used = (a != 0) | (b != 0)
+        ranks = [rankdata(each[used]) for each in (a, b)] if used.sum() > 1 else [np.zeros(2), np.zeros(2)]
+        spreads = [each.std() for each in ranks]
+        covariance = np.mean((ranks[0] - ranks[0].mean()) * (ranks[1] - ranks[1].mean()))
+        found.append(float(covariance / (spreads[0] * spreads[1])) if min(spreads) > 0 else 0.0)
+    return float(np.clip(np.mean(found), -1, 1))
