@@ -4,7 +4,8 @@
 * Deletion and insertion (Petsiuk et al., 2018): taken away in the order of the map, most important first, parts lower the score
   faster, and given back raise it faster, than in random orders.
 * ROAD (Rong et al., 2022): the same, with what is taken away filled in from its neighbours: the hole itself says nothing.
-* Randomisation (Adebayo et al., 2018): with the net's weights shuffled from the top down the map changes.
+* Randomisation (Adebayo et al., 2018): with the net's weights shuffled from the top down the map changes. Methods that multiply
+  with the input resemble it whatever the net; so what the size of the input explains is taken out of the correlation.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class Checks:
         road: Most important first, filled in from neighbours; None where rows have none.
         layers: What was shuffled, top first: each name with all before it.
         signed, absolute: Rank correlations with the maps after that, of values and of their sizes, mean over the rows.
+        beyond: Those of the sizes beyond what the size of the input explains (partial correlations), mean over the rows.
         failures: Why the map is not to be trusted; empty if nothing speaks against it.
         notes: What could not be checked.
     """
@@ -64,6 +66,7 @@ class Checks:
     layers: list[str]
     signed: list[float]
     absolute: list[float]
+    beyond: list[float]
     failures: list[str]
     notes: list[str]
 
@@ -82,9 +85,8 @@ class Checks:
             f"{name} {curve.area:.3f}, random {np.mean(curve.random):.3f}" for name, curve in curves.items() if curve
         ]
         if self.layers:
-            lines.append(
-                f"rank correlation with the map of a shuffled net {self.signed[-1]:.2f}, of sizes {self.absolute[-1]:.2f}"
-            )
+            lines.append(f"rank correlation with the map of a shuffled net {self.signed[-1]:.2f}, of sizes "
+                         f"{self.absolute[-1]:.2f}, beyond the input {self.beyond[-1]:.2f}")  # fmt: skip
         return "\n  ".join(lines + self.notes)
 
 
@@ -105,7 +107,8 @@ def check(
     """Checks a map; the net is left as it was to the bit.
 
     A map fails if its sum misses the score by more than 5 %; if deletion, insertion or ROAD is not better than each of `draws`
-    random orders; or if the sizes of its values correlate by 0.5 or more with those for a net whose weights were all shuffled.
+    random orders; or if the sizes of its values correlate by 0.5 or more, beyond what the input explains, with those for a net
+    whose weights were all shuffled.
 
     Arguments:
         question: What the map answers.
@@ -123,24 +126,25 @@ def check(
         ValueError: If `grid` does not fit the rows.
     """
     base = base if len(base) == len(question) else base.mean(0, keepdim=True).expand_as(question.points)
-    parts = Parts(question, values, base, grid, size)
     generator = torch.Generator().manual_seed(seed)
     with question.asked(), torch.no_grad():
+        parts = Parts(question, values, base, grid, size)
         order = parts.order(values)
         random = [torch.rand(order.shape, generator=generator).argsort(1) for _ in range(draws)]
         deletion, insertion = (_curve(parts, order, random, steps, fill) for fill in (parts.deleted, parts.inserted))
         road = _road(parts, order, random, generator) if parts.places else None
-    names, signed, absolute = _randomised(question, values, again, layers, seed)
+    names, found = _randomised(question, values, base, again, layers, seed)
+    signed, absolute, beyond = (list(each) for each in zip(*found)) if found else ([], [], [])
     complete = None if error is None else float(error.max())
-    failures = _failures(complete, deletion, insertion, road, absolute)
+    failures = _failures(complete, deletion, insertion, road, beyond)
     notes = (
         [] if road else ["ROAD does not apply: these rows have no neighbours to fill in from (flat pictures: grid=...)"]
     )
-    return Checks(complete, deletion, insertion, road, names, signed, absolute, failures, notes)
+    return Checks(complete, deletion, insertion, road, names, signed, absolute, beyond, failures, notes)
 
 
 def _failures(
-    complete: float | None, deletion: Curve, insertion: Curve, road: Curve | None, absolute: Sequence[float]
+    complete: float | None, deletion: Curve, insertion: Curve, road: Curve | None, beyond: Sequence[float]
 ) -> list[str]:
     found = []
     if complete is not None and not complete <= COMPLETE:
@@ -151,8 +155,8 @@ def _failures(
         found.append("giving back what it marks raises the score no faster than random orders do")
     if road and not road.area < min(road.random):
         found.append("with the holes filled in (ROAD), what it marks counts no more than random parts do")
-    if absolute and not absolute[-1] < SAME:
-        found.append(f"it looks much the same for a net with shuffled weights (rank correlation {absolute[-1]:.2f})")
+    if beyond and not beyond[-1] < SAME:
+        found.append(f"it looks much the same for a net with shuffled weights (rank correlation {beyond[-1]:.2f})")
     return found
 
 
@@ -347,23 +351,27 @@ def fill_in(row: np.ndarray, gone: np.ndarray, places: tuple[int, ...]) -> np.nd
 
 
 def _randomised(
-    question: Question, values: Tensor, again: Callable[[Question], Tensor], layers: int, seed: int
-) -> tuple[list[str], list[float], list[float]]:
+    question: Question, values: Tensor, base: Tensor, again: Callable[[Question], Tensor], layers: int, seed: int
+) -> tuple[list[str], list[tuple[float, float, float]]]:
     """Shuffles a copy of the net from the top down (cascading), and compares the map after each step with the first."""
     module = copy.deepcopy(question.module)
     asked = question.of(module)
     names = [name for name, part in module.named_modules() if any(True for _ in part.parameters(recurse=False))]
     generator = torch.Generator().manual_seed(seed)
     steps = np.array_split(np.array(names[::-1], dtype=object), min(layers, len(names))) if names else []
-    done, signed, absolute = [], [], []
+    size = (question.points - base).abs()
+    if values.shape != size.shape:  # one channel for all
+        axis = next(axis for axis, (mine, theirs) in enumerate(zip(values.shape, size.shape)) if mine != theirs)
+        size = size.sum(axis, keepdim=True)
+    done, found = [], []
     for step in steps:
         for name in step:
             shuffle(module.get_submodule(name), generator)
         other = again(asked)
         done.append(str(step[-1]))
-        signed.append(rank_correlation(values, other))
-        absolute.append(rank_correlation(values.abs(), other.abs()))
-    return done, signed, absolute
+        sizes = values.abs(), other.abs()
+        found.append((rank_correlation(values, other), rank_correlation(*sizes), rank_correlation(*sizes, beyond=size)))
+    return done, found
 
 
 @torch.no_grad()
@@ -374,22 +382,36 @@ def shuffle(part: nn.Module, generator: torch.Generator) -> None:
         parameter.copy_(parameter.flatten()[order].view_as(parameter))
 
 
-def rank_correlation(first: Tensor, second: Tensor) -> float:
+def rank_correlation(first: Tensor, second: Tensor, beyond: Tensor | None = None) -> float:
     """Spearman's, of each row with its counterpart, mean over the rows; 0 for a row that is constant in one of them.
 
     Places where both maps are zero are left out: a map that is multiplied with the input is zero there whatever the net.
+
+    Arguments:
+        first, second: Maps of the same shape, (n, ...).
+        beyond: If given, the partial correlation, with what this explains of both taken out: 1 if it explains all.
 
     Example:
         >>> rank_correlation(torch.tensor([[1.0, 2.0, 9.0, 0.0]]), torch.tensor([[2.0, 3.0, 4.0, 0.0]]))
         1.0
     """
+    maps = [each.flatten(1).double().cpu().numpy() for each in (first, second, *([] if beyond is None else [beyond]))]
+    return float(np.mean([_one_rank_correlation(*rows) for rows in zip(*maps, strict=True)]))
+
+
+def _one_rank_correlation(a: np.ndarray, b: np.ndarray, c: np.ndarray | None = None) -> float:
     from scipy.stats import rankdata
 
-    found = []
-    for a, b in zip(first.flatten(1).cpu().numpy(), second.flatten(1).cpu().numpy(), strict=True):
-        used = (a != 0) | (b != 0)
-        ranks = [rankdata(each[used]) for each in (a, b)] if used.sum() > 1 else [np.zeros(2), np.zeros(2)]
-        spreads = [each.std() for each in ranks]
-        covariance = np.mean((ranks[0] - ranks[0].mean()) * (ranks[1] - ranks[1].mean()))
-        found.append(float(covariance / (spreads[0] * spreads[1])) if min(spreads) > 0 else 0.0)
-    return float(np.clip(np.mean(found), -1, 1))
+    used = (a != 0) | (b != 0)
+    ranks = np.stack([rankdata(each[used]) for each in (a, b, *([] if c is None else [c]))])
+    ranks = ranks - ranks.mean(1, keepdims=True) if used.any() else np.zeros((len(ranks), 1))
+    spread = np.sqrt(np.square(ranks).sum(1))
+    if min(spread[:2]) == 0:
+        return 0.0
+    ranks = ranks / np.where(spread == 0, 1, spread)[:, None]
+    ab = float(ranks[0] @ ranks[1])
+    if c is not None:
+        ac, bc = float(ranks[0] @ ranks[2]), float(ranks[1] @ ranks[2])
+        left = (1 - ac * ac) * (1 - bc * bc)
+        ab = (ab - ac * bc) / left**0.5 if left > 1e-9 else 1.0
+    return float(np.clip(ab, -1, 1))

@@ -85,7 +85,8 @@ class Map:
         shape = "x".join(map(str, self.values.shape[1:]))
         return f"{self.method.name} of {self.question.target}, {len(self.values)} rows of {shape}\n{self.checks}"
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return f"<Map of {self.method.name}, {tuple(self.values.shape)}: print it to see it with its checks>"
 
 
 class Method(abc.ABC):

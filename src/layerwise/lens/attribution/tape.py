@@ -148,19 +148,19 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         inputs = {path: number for path, value in _paths(args) if (number := self.number(value)) is not None}
+        came = tuple(args)
         if inputs and func._schema.is_mutable:
             self._keep_as_they_are(args[0])
+            came = (args[0].clone(), *args[1:])
         made = func(*args, **(kwargs or {}))
         if inputs:
             results = _listed(made)
             outputs = [self._new(each) for each in results]
-            self.tape.operations.append(
-                Operation(func, tuple(args), kwargs or {}, inputs, outputs, results, self.values)
-            )
+            self.tape.operations.append(Operation(func, came, kwargs or {}, inputs, outputs, results, self.values))
         return made
 
     def _new(self, value: Any) -> int | None:
-        if not isinstance(value, Tensor) or not value.is_floating_point():
+        if not isinstance(value, Tensor) or not (value.is_floating_point() or value.is_complex()):
             return None
         self.values.append(value)
         self.alive.append(value)
