@@ -392,7 +392,7 @@ def rank_correlation(first: Tensor, second: Tensor, beyond: Tensor | None = None
         beyond: If given, the partial correlation, with what this explains of both taken out: 1 if it explains all.
 
     Example:
-        >>> rank_correlation(torch.tensor([[1.0, 2.0, 9.0, 0.0]]), torch.tensor([[2.0, 3.0, 4.0, 0.0]]))
+        >>> round(rank_correlation(torch.tensor([[1.0, 2.0, 9.0, 0.0]]), torch.tensor([[2.0, 3.0, 4.0, 0.0]])), 6)
         1.0
     """
     maps = [each.flatten(1).double().cpu().numpy() for each in (first, second, *([] if beyond is None else [beyond]))]
