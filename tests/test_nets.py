@@ -219,3 +219,12 @@ def test_masks_hide_one_stretch_of_time_and_of_bands() -> None:
 def test_what_suits_a_kind_can_be_done_to_it(kind: str, shape: tuple[int, ...]) -> None:
     x = torch.rand(4, *shape)
     assert Augment(shape, **suited(kind, shape))(x).shape == x.shape  # type: ignore[arg-type]
+
+
+def test_rows_of_words_keep_their_zeros_and_proportions() -> None:
+    words = torch.zeros(20, 100)
+    words[torch.arange(20), torch.arange(20)] = torch.rand(20) + 0.1  # each occurs once
+    out = nets.Rows((100,)).fit(words)(words)
+    torch.testing.assert_close(out, words * (out.max() / words.max()))
+    torch.testing.assert_close(out[out != 0].square().mean(), torch.tensor(1.0))
+    assert torch.equal(nets.Rows((100,)).fit(words * 0)(words * 0), words * 0)

@@ -341,3 +341,17 @@ def test_huber_minds_outliers_less() -> None:
     wild = np.where(np.arange(300) % 15 == 0, 1000.0, y)
     found = [np.abs(regressor(loss=loss).fit(x, wild).predict(x) - y).mean() for loss in ("squared error", "huber")]
     assert found[1] < found[0] / 2
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_with_few_labels_the_output_alone_learns_from_them(batch_norm: bool) -> None:
+    x, y = rows_of("mlp", 120)
+    how: Any = {"pretrain": "greedy", "pretrain_epochs": 3, "options": {"batch_norm": batch_norm}}
+    short, long = (net("mlp", layers=(8,), tune="output", epochs=epochs, **how).fit(x, y) for epochs in (1, 8))
+    for (name, one), other in zip(
+        short.network_.state_dict().items(), long.network_.state_dict().values(), strict=True
+    ):
+        assert torch.equal(one, other) == (not name.startswith("output")), name
+    assert all(parameter.requires_grad for parameter in long.network_.parameters())
+    with pytest.raises(ValueError, match="tune is 'all' or 'output', got 'top'"):
+        net("mlp", tune="top").fit(x, y)

@@ -95,7 +95,7 @@ def networks(kind: str) -> dict[str, dict[str, Any]]:
 CONVOLUTIONAL: Any = {"net": "cnn", "options": {"dropout": 0.5}, "augment": "auto", "average": 0.99}
 DENSE: Any = {"net": "mlp", "options": {"batch_norm": True, "dropout": 0.3}, "average": 0.99}
 # Of the thousands of columns of TF-IDF rows few matter, and each seldom: no batch has statistics of them.
-WORDS: Any = {"net": "mlp", "layers": (256,), "options": {"dropout": 0.5, "input_dropout": 0.3}, "average": 0.99}
+WORDS: Any = {"net": "mlp", "layers": (256,), "options": {"dropout": 0.5, "input_dropout": 0.6}, "average": 0.99}
 RECURRENT: Any = {"net": "lstm", "options": {"dropout": 0.5}}
 NETS: dict[str, dict[str, Any]] = {
     "image": {"convolutional net": CONVOLUTIONAL},

@@ -33,9 +33,15 @@ def activation(name: str) -> nn.Module:
     return ACTIVATIONS[name]()
 
 
+SPARSE = 0.9  # share of zeros from which on they are taken to mean that something is not there
+
+
 class Rows(nn.Module):
     """Rows, flat or shaped, as (n, *shape), standardised: each feature, each channel of a picture, each value of a sequence
     by one mean and one deviation over all rows, pixels and steps.
+
+    Flat rows that are nearly all zeros, as those of words are, keep their zeros and their proportions: they are divided by
+    one number, the root mean square of the others. (Standardised, each rare word would outshout the frequent ones.)
 
     Steps at the end of a sequence that are all 0 are padding: they have no part in the statistics, and stay 0.
 
@@ -66,6 +72,9 @@ class Rows(nn.Module):
         x = self._shaped(x).double()
         if len(self.shape) == 2:
             x = x[present(x)]
+        if len(self.shape) == 1 and (x == 0).double().mean() > SPARSE:
+            self.std.fill_(float(x[x != 0].square().mean().sqrt()) if x.any() else 1.0)
+            return self
         axes = (0, 2, 3) if len(self.shape) == 3 else (0,)
         std = x.std(axes, correction=0, keepdim=True)[0]
         self.mean.copy_(x.mean(axes, keepdim=True)[0])

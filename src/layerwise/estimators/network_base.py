@@ -40,6 +40,7 @@ class NetworkEstimator(Estimator):
     pretrain_rate: float
     noise: str | None
     amount: float
+    tune: str
     augment: str | Mapping[str, Any] | None
     epochs: int | str
     rate: float
@@ -142,6 +143,8 @@ class NetworkEstimator(Estimator):
         """Builds the network, pre-trains it on all rows if asked to, and tunes it on the `known` ones."""
         if self.pretrain not in ("greedy", None):
             raise ValueError(f"pretrain is 'greedy' or None, got {self.pretrain!r}.")
+        if self.tune not in ("all", "output"):
+            raise ValueError(f"tune is 'all' or 'output', got {self.tune!r}.")
         self._choose()
         self.__dict__.pop("work_", None)
         self._place = torch.device("cpu")
@@ -182,15 +185,28 @@ class NetworkEstimator(Estimator):
         loss = self._loss()
         probe = batches[torch.arange(min(len(known), 500))]
         gradients = [gradient_norms(network, loss, *probe)]  # type: ignore[arg-type]
-        network.train()
+        kept = [stage for name, stage in network.named_children() if self.tune == "output" and name != "output"]
+        for part in kept:
+            part.requires_grad_(False)
+        self._prepare(network)
         learn = self._changed(backprop(lambda x, y: loss(network(x), y)))
         figure = "cross-entropy" if isinstance(self, ClassifierMixin) else "squared error"
         self.histories_.append(
             train(network, learn, batches, how, name="tuning", validate=validate, figure=figure, run=run)
         )
+        for part in kept:
+            part.requires_grad_(True)
         network.eval()
         gradients.append(gradient_norms(network, loss, *probe))  # type: ignore[arg-type]
         self.gradients_ = {name: [norms[name] for norms in gradients] for name in gradients[0]}
+
+    @staticmethod
+    def _prepare(network: nn.Module) -> None:
+        """Training mode, but for stages that stay as they are: they keep their statistics, too."""
+        network.train()
+        for part in network.children():
+            if not any(parameter.requires_grad for parameter in part.parameters()):
+                part.eval()
 
     def _changed(self, learn: Learn) -> Learn:
         """`learn` on rows that are changed at random, if asked to."""
@@ -228,7 +244,7 @@ class NetworkEstimator(Estimator):
         for x, target in self._batches(X, y).in_order():
             assert target is not None
             total += float(loss(network(x), target)) * len(x)
-        network.train()
+        self._prepare(network)
         return total / len(y)
 
     def encode(self, X: Array, layer: int | None = None) -> np.ndarray:

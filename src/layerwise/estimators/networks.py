@@ -35,6 +35,8 @@ class NetworkClassifier(Labelled, NetworkEstimator):
         pretrain_epochs, pretrain_rate: Passes per stage, and Adam's rate; noise, amount: Corruption, as for `Autoencoder`.
         loss: "cross-entropy", "focal" or "squared error"; smoothing: Share of a label spread over all classes.
         class_weight: None, "balanced" (rows of rare classes count more), or weights by class.
+        tune: What learns from labels: "all", or the "output" alone: with few labels the stages below stay as they were
+            pre-trained.
         augment: "image" or "sound" changes rows as suits them while learning; or arguments of `layerwise.augment.Augment`.
         epochs: Passes over the labelled rows; "auto" is 20, or as many as make 1500 updates.
         rate, optimizer, schedule, warmup, weight_decay, max_norm, average: As for `layerwise.Training`.
@@ -68,6 +70,7 @@ class NetworkClassifier(Labelled, NetworkEstimator):
         loss: str = "cross-entropy",
         smoothing: float = 0.0,
         class_weight: str | Mapping[Any, float] | None = None,
+        tune: str = "all",
         augment: str | Mapping[str, Any] | None = None,
         epochs: int | str = "auto",
         rate: float = 1e-3,
@@ -100,6 +103,7 @@ class NetworkClassifier(Labelled, NetworkEstimator):
         self.loss = loss
         self.smoothing = smoothing
         self.class_weight = class_weight
+        self.tune = tune
         self.augment = augment
         self.epochs = epochs
         self.rate = rate
@@ -163,7 +167,7 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
     Arguments:
         loss: "squared error", or "huber", for targets with outliers.
         net, shape, layers, options, vocabulary, initialisation, pretrain, pretrain_epochs, pretrain_rate, noise, amount,
-            augment, epochs, rate, optimizer, schedule, warmup, weight_decay, max_norm, average, batch_size, patience,
+            tune, augment, epochs, rate, optimizer, schedule, warmup, weight_decay, max_norm, average, batch_size, patience,
             validation_fraction, device, threads, precision, random_state, verbose: As for `NetworkClassifier`.
 
     Example:
@@ -188,6 +192,7 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
         noise: str | None = "masking",
         amount: float = 0.25,
         loss: str = "squared error",
+        tune: str = "all",
         augment: str | Mapping[str, Any] | None = None,
         epochs: int | str = "auto",
         rate: float = 1e-3,
@@ -218,6 +223,7 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
         self.noise = noise
         self.amount = amount
         self.loss = loss
+        self.tune = tune
         self.augment = augment
         self.epochs = epochs
         self.rate = rate
