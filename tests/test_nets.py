@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from layerwise.augment import Augment, suited
 from layerwise.losses import classification_loss, regression_loss
-from layerwise.nets import ACTIVATIONS, cnn, lstm, mlp, parameters, resnet, work
+from layerwise.nets import ACTIVATIONS, Rows, cnn, lstm, mlp, parameters, resnet, work
 from layerwise.recurrent import Recurrent, Summary
 from layerwise.starts import INITIALISATIONS, initialise
 
@@ -224,7 +224,7 @@ def test_what_suits_a_kind_can_be_done_to_it(kind: str, shape: tuple[int, ...]) 
 def test_rows_of_words_keep_their_zeros_and_proportions() -> None:
     words = torch.zeros(20, 100)
     words[torch.arange(20), torch.arange(20)] = torch.rand(20) + 0.1  # each occurs once
-    out = nets.Rows((100,)).fit(words)(words)
+    out = Rows((100,)).fit(words)(words)
     torch.testing.assert_close(out, words * (out.max() / words.max()))
     torch.testing.assert_close(out[out != 0].square().mean(), torch.tensor(1.0))
-    assert torch.equal(nets.Rows((100,)).fit(words * 0)(words * 0), words * 0)
+    assert torch.equal(Rows((100,)).fit(words * 0)(words * 0), words * 0)
