@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         NetworkRegressor,
         RBMTransformer,
         StackedAutoencoderClassifier,
+        TextWriter,
     )
     from layerwise.explanation import explain
     from layerwise.layer import Layer
@@ -36,6 +37,7 @@ _HOMES = {
     "dbn": ("DBN",),
     "estimators": ("DBNClassifier", "DeepAutoencoder", "RBMTransformer", "StackedAutoencoderClassifier"),
     "estimators.networks": ("NetworkClassifier", "NetworkRegressor"),
+    "estimators.writer": ("TextWriter",),
     "explanation": ("explain",),
     "layer": ("Layer",),
     "rbm": ("RBM", "LabelledRBM"),
@@ -69,6 +71,7 @@ __all__ = [
     "Softmax",
     "Stack",
     "StackedAutoencoderClassifier",
+    "TextWriter",
     "Training",
     "explain",
     "load",

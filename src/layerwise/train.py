@@ -51,6 +51,8 @@ class Training:
             0 leaves it out.
         max_norm: Largest length of a unit's incoming weights in dense and convolutional parts (Srivastava et al., 2014, 5.1);
             None leaves it out.
+        clip: Longest that the gradient of all weights together may be; a longer one is shortened (Pascanu et al., 2013).
+            None leaves it as it is.
         patience: Epochs without a better figure on held-out data before learning stops; None never stops early.
         precision: "float32" learns in the module's own precision; "bfloat16" rounds what goes into matrix products to 8
             bits, sums them up in float32 and keeps the weights in float32: products take half the time where the processor
@@ -71,6 +73,7 @@ class Training:
     warmup: float = 0.0
     average: float = 0.0
     max_norm: float | None = None
+    clip: float | None = None
     patience: int | None = None
     precision: str = "float32"
 
@@ -81,6 +84,8 @@ class Training:
             raise ValueError(
                 f"hold and warmup are fractions of the steps in [0, 1), got {self.hold} and {self.warmup}."
             )
+        if self.clip is not None and self.clip <= 0:
+            raise ValueError(f"clip is the length of a gradient, above 0, or None; got {self.clip}.")
         for name, known in KNOWN.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}; got {getattr(self, name)!r}.")
@@ -236,6 +241,8 @@ class _Loop:
             figure = self.learn(x, y)
         self.total = self.total.to(figure.device) + figure  # summed where it was made: no waiting for the device
         share_gradients(self.module, len(x))
+        if how.clip is not None:
+            nn.utils.clip_grad_norm_(self.module.parameters(), how.clip)
         self.optimizer.step()
         if how.max_norm is not None:
             limit_norms(self.module, how.max_norm)

@@ -4,6 +4,7 @@ from layerwise.estimators.base import Estimator, auto_epochs
 from layerwise.estimators.classifiers import DBNClassifier, StackedAutoencoderClassifier
 from layerwise.estimators.networks import NetworkClassifier, NetworkRegressor
 from layerwise.estimators.transformers import DeepAutoencoder, RBMTransformer
+from layerwise.estimators.writer import TextWriter
 
 ESTIMATORS: dict[str, type[Estimator]] = {
     each.__name__: each
@@ -14,6 +15,7 @@ ESTIMATORS: dict[str, type[Estimator]] = {
         NetworkRegressor,
         DeepAutoencoder,
         RBMTransformer,
+        TextWriter,
     )
 }
 
@@ -26,5 +28,6 @@ __all__ = [
     "NetworkRegressor",
     "RBMTransformer",
     "StackedAutoencoderClassifier",
+    "TextWriter",
     "auto_epochs",
 ]
