@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import signal
 import sys
 import warnings
@@ -163,7 +164,7 @@ PATH = click.Path(path_type=Path)
 # (flag, parameter of the estimator, type, its default, help). None means the estimator's own default.
 SETTINGS: tuple[tuple[str, str, Any, str, str], ...] = (
     ("--layers", "layers", WIDTHS, "dbn 500,500,2000; sae 500,500,500; autoencoder 1000,500,250,30; rbm 256; "
-     "net and mlp 512,512; cnn and resnet 32,64,128; lstm 128",
+     "net and mlp 512,512; cnn and resnet 32,64,128; lstm 128; writer 512",
      "Units (or feature maps) of each hidden layer, bottom first, parted by commas."),
     ("--pretrain", "pretrain", click.Choice(["greedy", "none"]), "greedy; networks none",
      "Learn layer by layer first, or start at random weights (the baseline)."),
@@ -173,10 +174,11 @@ SETTINGS: tuple[tuple[str, str, Any, str, str], ...] = (
      "Learning rate of the layers."),
     ("--epochs", "epochs", click.IntRange(1), "auto: 20, more where rows are few",
      "Passes of tuning by back-propagation, over the labelled rows; for rbm: passes over all rows."),
-    ("--rate", "rate", click.FloatRange(0, min_open=True), "0.001; rbm by the kind of units", "Learning rate of tuning."),
+    ("--rate", "rate", click.FloatRange(0, min_open=True), "0.001; writer 0.002; rbm by the kind of units",
+     "Learning rate of tuning."),
     ("--up-down", "up_down_epochs", click.IntRange(0), "10", "Passes of wake-sleep over all rows; 0 leaves it out (dbn)."),
     ("--up-down-rate", "up_down_rate", click.FloatRange(0, min_open=True), "0.01", "Learning rate of wake-sleep (dbn)."),
-    ("--dropout", "dropout", SHARE, "0.0", "Share of hidden units that are silent in a step of tuning, 0 to 1."),
+    ("--dropout", "dropout", SHARE, "0.0; writer 0.3", "Share of hidden units that are silent in a step of tuning, 0 to 1."),
     ("--input-dropout", "input_dropout", SHARE, "0.0", "Share of inputs that are silent in a step of tuning, 0 to 1."),
     ("--noise", "noise", click.Choice(["masking", "gaussian", "salt-and-pepper", "none"]), "masking",
      "What corrupts the input of each layer (sae)."),
@@ -199,8 +201,10 @@ SETTINGS: tuple[tuple[str, str, Any, str, str], ...] = (
      "balanced: rows of rare classes count more (networks)."),
     ("--start", "initialisation", click.Choice(["auto", "normal", "xavier", "he", "orthogonal"]), "auto",
      "How the weights of a network start; auto: he before rectified units, else xavier."),
-    ("--weight-decay", "weight_decay", click.FloatRange(0), "0.0002; sae and networks 0.0", "L2 penalty on the weights."),
-    ("--batch-size", "batch_size", click.IntRange(1), "100; networks 128", "Rows per step."),
+    ("--weight-decay", "weight_decay", click.FloatRange(0), "0.0002; sae and networks and writer 0.0",
+     "L2 penalty on the weights."),
+    ("--batch-size", "batch_size", click.IntRange(1), "100; networks 128; writer 32",
+     "Rows per step, or readers of a text side by side."),
     ("--patience", "patience", click.IntRange(1), "none",
      "Epochs without improvement on a tenth of the labelled rows before tuning stops."),
     ("--device", "device", str, "by the size of the work", "cpu, cuda, ..."),
@@ -239,7 +243,7 @@ READING = (
     option("--form", type=click.Choice(["tfidf", "counts", "characters", "words", "subwords"]),
         default="tfidf; for lstm words", help="What text becomes: weights of words, or symbols in order."),
     option("--length", type=click.IntRange(1), default="what 95 % of the texts have",
-        help="Symbols of a text in order; longer ones are cut."),
+        help="Symbols of a text in order; longer ones are cut. Of a text to write on from: of a window (128)."),
     option("--hertz", type=click.IntRange(1), default="the most common one", help="Sound is resampled to it, in Hz."),
     option("--seconds", type=click.FloatRange(0, min_open=True), default="what 95 % of the clips have",
         help="Of a clip: shorter ones are padded, longer ones cut."),
@@ -364,14 +368,17 @@ def get(name: str, quiet: bool) -> None:
         "layerwise train photos/ --size 32x32 --model sae --noise gaussian --noise-amount 0.1",
         "layerwise train table.csv --label species --holdout 0.3 --pretrain none",
         "layerwise train mnist --model autoencoder --layers 1000,500,250,30",
+        "layerwise train story.txt --model lstm",
         "layerwise train --resume --out runs/digits",
     )
 )
 @click.argument("source", metavar="[DATA]", required=False)
 @option(
-    "--model", type=click.Choice(["dbn", "sae", "autoencoder", "rbm", "net", "mlp", "cnn", "resnet", "lstm"]), default="dbn",
+    "--model", type=click.Choice(["dbn", "sae", "autoencoder", "rbm", "net", "mlp", "cnn", "resnet", "lstm", "writer"]),
+    default="dbn",
     help="A deep belief net, stacked autoencoders with a classifier, a deep autoencoder, one Boltzmann machine; or a network: "
-         "dense (mlp), convolutional, residual, recurrent, or what suits the rows (net).",
+         "dense (mlp), convolutional, residual, recurrent, or what suits the rows (net). From a plain text an lstm learns "
+         "to write (writer).",
 )  # fmt: skip
 @option("--out", type=PATH, default="runs/DATA-MODEL", help="Folder of the run: model, log, checkpoints.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out where it was stopped, to the same bits.")
@@ -414,6 +421,7 @@ def train(
     asked |= {} if source is None else {"data": tasks.locate(source)}
     if not resume:
         tasks.check_new(folder)
+    asked = tasks.suited(asked)
     plan = tasks.resumed(folder, asked) if resume else tasks.Plan.of(asked)
     for flag, name, *_ in SETTINGS:
         if name in asked and plan.model not in (able := tasks.models_with(name)):
@@ -430,6 +438,12 @@ def train(
 def _show_learned(learned: Learned) -> None:
     from layerwise import tasks
 
+    if learned.writes:
+        click.echo()
+        _show_surprises(tasks.surprises(learned, learned.story()))
+        click.echo(f"The model lies in {learned.folder}")
+        _next(f"layerwise write {learned.folder}", f"layerwise evaluate {learned.folder}")
+        return
     rows = learned.test_rows()
     click.echo()
     if learned.classes and rows.labelled:
@@ -515,11 +529,16 @@ def evaluate(folder: Path, source: str | None) -> None:
 
     For classifiers: the error with its 95 % interval, and that of each class. A deep belief net answers in two ways, and
     both are tested. For autoencoders: the squared error of the reconstruction per row. Of a known set, the test part is
-    taken; of another file or folder, all rows.
+    taken; of another file or folder, all rows. For a model that writes: how badly it foretells each character of a text.
     """
     from layerwise import tasks
 
     learned = tasks.Learned.load(folder)
+    if learned.writes:
+        story = learned.story(source)
+        click.echo(f"{folder} on {story.describe()}\n")
+        _show_surprises(tasks.surprises(learned, story))
+        return
     rows = learned.rows(source)
     click.echo(f"{folder} on {rows.describe()}\n")
     if not learned.classes:
@@ -552,6 +571,38 @@ def _show_rebuilding(found: Any) -> None:
     table.add_row("the model", f"{found.error:.4g}", share, str(found.rows))
     table.add_row("the mean row", f"{found.baseline:.4g}", _percent(1.0), str(found.rows))
     _show(table)
+
+
+def _show_surprises(found: list[tuple[str, float, float]]) -> None:
+    table = _table("foretold by", "nats per character", "bits per character", "perplexity")
+    for name, nats, perplexity in found:
+        table.add_row(name, f"{nats:.4f}", f"{nats / math.log(2):.4f}", f"{perplexity:.3f}")
+    _show(table)
+
+
+@cli.command(
+    epilog=example(
+        "layerwise write runs/story-lstm", 'layerwise write runs/story-lstm --start "It was a dark" --temperature 0.5'
+    )
+)
+@run_argument
+@option("--start", default="a line break", help="What to go on from; the model reads it first.")
+@click.option(
+    "--length", type=click.IntRange(1), default=500, show_default=True, help="Characters (or subwords) to write."
+)
+@click.option("--temperature", type=click.FloatRange(0), default=0.8, show_default=True,
+              help="1 draws as the model believes, less is more careful, 0 takes the likeliest each time.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another one, another text.")
+def write(folder: Path, start: str | None, length: int, temperature: float, seed: int) -> None:
+    """Let the model in RUN write, character by character, from where a text starts."""
+    from layerwise import tasks
+
+    learned = tasks.Learned.load(folder)
+    pieces = tasks.write(learned, "\n" if start is None else start, length, temperature, seed)
+    click.echo(start or "", nl=False)
+    for piece in pieces:
+        click.echo(piece, nl=False)
+    click.echo()
 
 
 @cli.command(

@@ -171,6 +171,7 @@ class Stepper:
     A step is a product of a matrix with a vector per layer; calls of modules would take longer than that. The lowest
     layer's product with the embedding is a table with a line for each symbol, made once. The sigmoid is a tanh,
     1 / (1 + exp(-a)) = (1 + tanh(a / 2)) / 2, so that one call serves all gates: their halves are in the weights.
+    It is `dot` and not @, which now and then warns of numbers beyond the end of a row that are no part of the product.
 
     Example:
         >>> Stepper(Reader(9, (4,)))(3).shape
@@ -184,7 +185,9 @@ class Stepper:
             up, on, bias, more = (
                 weights[f"layer{number}.{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
             )
-            half = np.repeat(np.array([0.5, 0.5, 1.0, 0.5], np.float32), units)  # input, forget, candidate and output gate
+            half = np.repeat(
+                np.array([0.5, 0.5, 1.0, 0.5], np.float32), units
+            )  # input, forget, candidate and output gate
             bias = (bias + more) * half
             if number == 1:
                 self.table = (weights["input.weight"] @ up.T) * half + bias
@@ -200,17 +203,17 @@ class Stepper:
         for number, (weight, bias) in enumerate(self.layers):
             said, kept = self.said[number], self.kept[number]
             if number == 0:
-                gates = weight @ said
+                gates = weight.dot(said)
                 gates += self.table[symbol]
             else:
-                gates = weight @ np.concatenate([self.said[number - 1], said])
+                gates = weight.dot(np.concatenate([self.said[number - 1], said]))
                 gates += bias
             np.tanh(gates, out=gates)
             enter, forget, candidate, leave = gates.reshape(4, -1)
             kept *= 0.5 * (1 + forget)
             kept += 0.5 * (1 + enter) * candidate
             np.multiply(np.tanh(kept), 0.5 * (1 + leave), out=said)
-        return self.weight @ self.said[-1] + self.bias
+        return self.weight.dot(self.said[-1]) + self.bias
 
 
 def continuation(

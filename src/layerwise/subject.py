@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from layerwise import lens
-from layerwise.estimators import ESTIMATORS
+from layerwise.estimators import ESTIMATORS, TextWriter
 from layerwise.estimators.network_base import NetworkEstimator
 from layerwise.findings import Curve, Setting
 from layerwise.stack import Stack
@@ -81,10 +81,10 @@ def subject_of(model: Any) -> Subject:
             f"explain takes a fitted {', '.join(ESTIMATORS)}, but got {type(model).__name__}. Of a pipeline, give the last "
             "step, and rows as it gets them: explain(pipeline[-1], (pipeline[:-1].transform(X), y), ...)."
         )
-    if isinstance(model, NetworkEstimator):
+    if isinstance(model, NetworkEstimator | TextWriter):
         raise TypeError(
-            f"explain looks into stacks of layers so far, and a {name} is none. Its stages are in `network_`: "
-            "`encode(X, layer)` gives their activations."
+            f"explain looks into stacks of layers so far, and a {name} is none. Its stages are in `network_`"
+            + (": `encode(X, layer)` gives their activations." if isinstance(model, NetworkEstimator) else ".")
         )
     check_is_fitted(model, "stack_")
     stack: Stack = model.stack_

@@ -6,7 +6,8 @@ import copy
 import csv
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 import numpy as np
 
 from layerwise import data as sets
-from layerwise.data import Dataset, Row
-from layerwise.estimators import ESTIMATORS, DBNClassifier
+from layerwise.data import Dataset, Row, Story
+from layerwise.estimators import ESTIMATORS, DBNClassifier, TextWriter
 from layerwise.files import write_whole
 from layerwise.lens import interval
 from layerwise.rows import MEMORY
@@ -36,10 +37,13 @@ MODELS = {
     "cnn": "NetworkClassifier",
     "resnet": "NetworkClassifier",
     "lstm": "NetworkClassifier",
+    "writer": "TextWriter",
 }
 NETWORKS = ("net", "mlp", "cnn", "resnet", "lstm")
 CLASSIFIERS = ("dbn", "sae", *NETWORKS)
 OPTIONS = ("dropout", "input_dropout")  # of a network, which its builder takes
+WRITER, PROSE = "writer", ("form", "length")  # a text to write on from is read so, and by nothing else
+LAST = 0.1  # of such a text is held out
 READING = set(inspect.signature(sets.load).parameters) - {"source", "part", "holdout", "seed", "like"}
 PLAN = "plan.json"
 BLOCK = 2000  # rows rebuilt at once
@@ -75,6 +79,8 @@ class Plan:
         own = {name: value for name, value in asked.items() if name in cls.__dataclass_fields__}
         reading = {name: value for name, value in asked.items() if name in READING}
         settings = {name: value for name, value in asked.items() if name not in {*own, *reading}}
+        if own.get("model") == WRITER:
+            own = {"holdout": LAST} | own
         return cls(**own, reading=reading, settings=settings)
 
     @classmethod
@@ -124,6 +130,8 @@ class Plan:
         if self.labels is not None and self.model not in CLASSIFIERS:
             raise ValueError(f"{self.model} never looks at labels, so none can be kept or hidden. Leave labels out, or learn "
                              f"one of {', '.join(CLASSIFIERS)}.")  # fmt: skip
+        if self.model == WRITER:
+            settings |= {name: self.reading[name] for name in PROSE if name in self.reading}
         if self.model in NETWORKS:
             options = {name: settings.pop(name) for name in OPTIONS if name in settings}
             settings |= {"net": "auto" if self.model == "net" else self.model, "options": options or None}
@@ -140,7 +148,7 @@ def models_with(setting: str) -> list[str]:
     if setting == "layers":
         return list(MODELS)
     if setting in OPTIONS:
-        return ["dbn", "sae", *(name for name in NETWORKS if setting == "dropout" or name == "mlp")]
+        return ["dbn", "sae", *(name for name in (*NETWORKS, WRITER) if setting == "dropout" or name == "mlp")]
     return [name for name, kind in MODELS.items() if setting in inspect.signature(ESTIMATORS[kind]).parameters]
 
 
@@ -151,6 +159,8 @@ def resumed(folder: Path, asked: Mapping[str, Any]) -> Plan:
         ValueError: If the run began with another value than `asked` has for it.
     """
     plan = Plan.read(folder)
+    if plan.model == WRITER and asked.get("model") == "lstm":
+        asked = {**asked, "model": WRITER}
     begun = json.loads(json.dumps({**asdict(plan), **plan.settings, **plan.reading}))
     for name, value in json.loads(json.dumps(asked)).items():
         if begun.get(name) != value:
@@ -159,6 +169,12 @@ def resumed(folder: Path, asked: Mapping[str, Any]) -> Plan:
                 f"{folder} began with {was}, not {value!r}. Leave it out to go on, or choose another folder (--out)."
             )
     return plan
+
+
+def suited(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked for, an lstm taken for a writer where the data is one long text, without labels."""
+    writes = asked.get("model") == "lstm" and "data" in asked and sets.prose(asked["data"]) is not None
+    return {**asked, **({"model": WRITER} if writes else {})}
 
 
 def locate(source: str) -> str:
@@ -184,12 +200,16 @@ def check_new(folder: Path) -> None:
         raise FileExistsError(f"{folder} is there already, and nothing is overwritten. Choose another folder (--out).")
 
 
-def prepare(plan: Plan) -> tuple[Any, Dataset]:
-    """The untrained estimator and the training rows, with all labels but `plan.labels` hidden; both are checked.
+def prepare(plan: Plan) -> tuple[Any, Any]:
+    """The untrained estimator and the training rows, with all labels but `plan.labels` hidden, or for a writer the
+    beginning of its text; both are checked.
 
     Raises:
         ValueError: If the plan does not fit the data or the model.
     """
+    if plan.model == WRITER:
+        text = story(plan)[0]
+        return plan.estimator(), text
     estimator, training = plan.estimator(), plan.load("train")
     if plan.model in NETWORKS:
         suit(estimator, training.row)
@@ -208,6 +228,32 @@ def prepare(plan: Plan) -> tuple[Any, Dataset]:
     if plan.labels is not None:
         training = replace(training, y=sets.keep_labels(training.y, plan.labels, plan.seed))
     return estimator, training
+
+
+def story(plan: Plan) -> tuple[Story, Story]:
+    """The beginning of the text, to learn from, and the end that is held out.
+
+    Raises:
+        ValueError: If the data is no text without labels, or is to be read in a way that such a text is not.
+    """
+    for name, value in plan.reading.items():
+        if name not in PROSE:
+            raise ValueError(f"{name}={value!r} was given, but {WRITER} reads its text on and on. Leave it out.")
+    return long_text(plan.data).split(plan.holdout)
+
+
+def long_text(source: str) -> Story:
+    """The text at `source`.
+
+    Raises:
+        ValueError: If there is none, or it has labels.
+    """
+    found = sets.prose(source)
+    if found is None:
+        sets.load(source, "all")  # says what is wrong if it cannot be read at all
+        raise ValueError(f"{source} is no text without labels, from which {WRITER} learns: a .txt file, a folder or zip of "
+                         "them, or a known set of text. Choose another --model.")  # fmt: skip
+    return found
 
 
 def suit(network: Any, row: Row) -> None:
@@ -258,8 +304,10 @@ def _forget(folder: Path) -> None:
             empty.rmdir()
 
 
-def fit(estimator: Any, training: Dataset, run: Run) -> Any:
-    """Fits the estimator to the rows; a classifier then speaks of the classes by their names."""
+def fit(estimator: Any, training: Dataset | Story, run: Run) -> Any:
+    """Fits the estimator to the rows or the text; a classifier then speaks of the classes by their names."""
+    if isinstance(training, Story):
+        return estimator.fit(training.text, run=run)
     if not hasattr(estimator, "predict"):
         return estimator.fit(_rows(training), run=run)
     assert training.y is not None
@@ -279,8 +327,13 @@ def _rows(training: Dataset) -> Any:
     return training.rows() if large or isinstance(training.x, np.memmap) else training.matrix()
 
 
-def describe(training: Dataset, plan: Plan) -> dict[str, Any]:
+def describe(training: Dataset | Story, plan: Plan) -> dict[str, Any]:
     """What the data was, for `model.json`."""
+    if isinstance(training, Story):
+        return {
+            "name": training.name, "note": training.note, "characters": len(training), "source": plan.data,
+            "holdout": plan.holdout, "seed": plan.seed, "reading": dict(plan.reading),
+        }  # fmt: skip
     return {
         "name": training.name, "note": training.note, "rows": len(training), "labelled": training.labelled,
         "classes": list(training.classes), "row": training.row.to_dict(), "source": plan.data, "holdout": plan.holdout,
@@ -329,6 +382,20 @@ class Learned:
         """Names of the classes; empty for a model that knows none."""
         return [str(name) for name in getattr(self.model, "classes_", ())]
 
+    @property
+    def writes(self) -> bool:
+        """Whether it reads one long text and takes no rows."""
+        return isinstance(self.model, TextWriter)
+
+    def story(self, source: str | None = None) -> Story:
+        """The text that was held out when it learned, or all of the one at `source`."""
+        about = self.about
+        if source is not None and locate(source) != about.get("source"):
+            return long_text(source)
+        if "source" not in about:
+            raise ValueError(f"{self.folder} does not say which text it learned from. Name the text to read.")
+        return long_text(about["source"]).split(about["holdout"])[1]
+
     def test_rows(self) -> Dataset:
         """The rows that were held out when it learned."""
         about = self.about
@@ -348,8 +415,11 @@ class Learned:
         """Rows for the model: its own test rows, the test part of a known set, or all rows of a file or folder.
 
         Raises:
-            ValueError: If they are no rows that it can take.
+            ValueError: If they are no rows that it can take, or it takes none.
         """
+        if self.writes:
+            raise ValueError(f"{self.folder} holds a {type(self.model).__name__}, which reads a text on and on and takes no "
+                             f"rows. Let it write (layerwise write {self.folder}), or evaluate it.")  # fmt: skip
         if source is None or locate(source) == self.about.get("source"):
             return self.test_rows()
         if is_known(source):
@@ -509,6 +579,22 @@ def _score(learned: Learned, head: str, rows: np.ndarray, y: np.ndarray) -> Scor
     return Score(head, len(y), int(wrong.sum()), per_class)
 
 
+def surprises(learned: Learned, story: Story) -> list[tuple[str, float, float]]:
+    """(what foretold the text, nats per character, perplexity per symbol) of the writer and of those who see no order.
+
+    The frequencies are the text's own, so no table of frequencies does better.
+    """
+    found = learned.model.evaluate(story.text)
+    counts = np.array(list(Counter(story.text[1:]).values()))
+    shares = counts / counts.sum()
+    frequencies, kinds = float(-(shares * np.log(shares)).sum()), len(set(story.text))
+    return [
+        ("the model", found.nats, found.perplexity),
+        ("frequencies of its characters", frequencies, float(np.exp(frequencies))),
+        ("guessing", float(np.log(kinds)), float(kinds)),
+    ]
+
+
 def rebuilding(learned: Learned, data: Dataset) -> Rebuilding:
     """How well the model rebuilds the rows from its codes."""
     total = 0.0
@@ -574,6 +660,19 @@ def dream(
     wanted = np.repeat([learned.classes.index(name) for name in names], count)
     rows = model.generate(len(wanted), label=model.classes_[wanted], unit=unit, steps=steps, random_state=seed)
     return rows, [learned.classes[index] for index in wanted]
+
+
+def write(learned: Learned, start: str, length: int, temperature: float, seed: int) -> Iterator[str]:
+    """What the model writes after `start`, piece by piece.
+
+    Raises:
+        ValueError: If it is no model that writes, or cannot go on from there.
+    """
+    if not learned.writes:
+        raise ValueError(f"{learned.folder} holds a {type(learned.model).__name__}, which does not write. An lstm that has "
+                         "read a text does: layerwise train story.txt --model lstm")  # fmt: skip
+    pieces: Iterator[str] = learned.model.write(start, length, temperature=temperature, random_state=seed)
+    return pieces
 
 
 def save_rows(values: np.ndarray, labels: Sequence[str], row: Row, out: Path, columns: int) -> Path:

@@ -7,6 +7,19 @@ One file per kind: `arrays` (.npz, .npy, idx), `tables` (CSV), `images` (folders
 from layerwise.data.catalogue import Known, KnownFile, cache_folder, get, known
 from layerwise.data.dataset import Dataset, Row
 from layerwise.data.labels import keep_labels
+from layerwise.data.prose import Story, prose
 from layerwise.data.sources import load
 
-__all__ = ["Dataset", "Known", "KnownFile", "Row", "cache_folder", "get", "keep_labels", "known", "load"]
+__all__ = [
+    "Dataset",
+    "Known",
+    "KnownFile",
+    "Row",
+    "Story",
+    "cache_folder",
+    "get",
+    "keep_labels",
+    "known",
+    "load",
+    "prose",
+]

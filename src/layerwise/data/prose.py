@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from layerwise.data.catalogue import find, read_known
-from layerwise.data.folders import TEXTS, kind_of, place
+from layerwise.data.folders import TEXTS, kind_of, name_of, place
 from layerwise.data.text import SPECIAL, _byte_pairs, _read, _tokenizers, read_texts
 
 LOST = "\N{REPLACEMENT CHARACTER}"
@@ -104,7 +104,39 @@ class Symbols:
         return found
 
 
-def prose(source: str) -> str | None:
+@dataclass(frozen=True)
+class Story:
+    """A text that is read on and on, or a part of it.
+
+    Example:
+        >>> first, last = Story("a tale " * 10, "tale").split(0.1)
+        >>> print(last.describe())
+        tale: 7 characters of 5 kinds (the last 7 of 70)
+    """
+
+    text: str = field(repr=False)
+    name: str
+    note: str = ""
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    def describe(self) -> str:
+        """What it is, for people."""
+        kinds = len(set(self.text))
+        return f"{self.name}: {len(self)} characters of {kinds} kinds" + (f" ({self.note})" if self.note else "")
+
+    def split(self, holdout: float) -> tuple[Story, Story]:
+        """The beginning, to learn from, and the last `holdout` of it, between 0 and 1."""
+        cut = int(len(self) * (1 - holdout))
+        notes = f"the first {cut} of {len(self)}", f"the last {len(self) - cut} of {len(self)}"
+        first, last = (
+            replace(self, text=text, note=note) for text, note in zip((self.text[:cut], self.text[cut:]), notes)
+        )
+        return first, last
+
+
+def prose(source: str) -> Story | None:
     """The text at `source`, all of it: a known set, a .txt file (packed by gzip or not), a folder or zip of texts, in the
     order of their names, with a line break between; None where that is no text, or texts with labels.
 
@@ -116,11 +148,13 @@ def prose(source: str) -> str | None:
     if record is not None:
         if record.kind != "text" or record.classes:
             return None
-        return "".join(piece for part in read_known(record) for piece in part.x)
+        return Story("".join(piece for part in read_known(record) for piece in part.x), record.name)
     path = Path(source).expanduser()
     if path.is_file() and path.name.lower().removesuffix(".gz").endswith(".txt"):
-        return _read(path)
+        return Story(_read(path), path.name)
     if not (path.is_dir() or path.suffix.lower() == ".zip") or not path.exists() or kind_of(place(path)) != TEXTS:
         return None
     parts = read_texts(path)
-    return None if any(part.labelled for part in parts) else "\n".join(text for part in parts for text in part.x)
+    if any(part.labelled for part in parts):
+        return None
+    return Story("\n".join(text for part in parts for text in part.x), name_of(path))

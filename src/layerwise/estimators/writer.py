@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -28,7 +29,6 @@ class Surprise:
         nats: Per character, the mean of -log p(what came); log(number of characters) is what guessing costs.
         symbols: That were foretold: all but the first.
         characters: That they stand for: as many, unless the text was read in subwords.
-        unknown: Of these, the characters that were never seen in learning.
 
     Example:
         >>> round(Surprise(nats=math.log(2), symbols=10, characters=10).bits, 3)
@@ -38,7 +38,6 @@ class Surprise:
     nats: float
     symbols: int
     characters: int
-    unknown: int = 0
 
     @property
     def bits(self) -> float:
@@ -70,7 +69,7 @@ class TextWriter(Estimator):
     Fitted attributes: `network_`, `characters_` or `tokenizer_` (its symbols), `histories_`, `parameters_`.
 
     Example:
-        >>> writer = TextWriter((16,), length=8, rate=0.02, random_state=0).fit("tick tock " * 60)
+        >>> writer = TextWriter((24,), length=12, epochs=30, rate=0.02, random_state=0).fit("tick tock " * 60)
         >>> "".join(writer.write("tick", length=16, temperature=0))
         ' tock tick tock '
     """
@@ -183,6 +182,8 @@ class TextWriter(Estimator):
     def evaluate(self, X: str | Sequence[str]) -> Surprise:
         """How badly the net foretells a text that it reads from beginning to end, remembering all of it.
 
+        Warns of characters that it has never seen.
+
         Raises:
             ValueError: If there are fewer than two symbols: the first is not foretold.
         """
@@ -194,8 +195,14 @@ class TextWriter(Estimator):
         with session(0, choose_threads(self.threads, self._work())):
             nats = float(surprise(self.network_, torch.from_numpy(ids)).sum(dtype=torch.float64))
         characters = len(text) - len(self._symbols.decode(ids[:1].tolist()))
-        strange = set(self._symbols.unknown(text))
-        return Surprise(nats / characters, len(ids) - 1, characters, sum(map(strange.__contains__, text)))
+        if strange := self._symbols.unknown(text):
+            count, shown = sum(map(text.count, strange)), ", ".join(map(repr, strange[:10]))
+            warnings.warn(
+                f"{count} of {len(text)} characters were never seen in learning ({shown}): each is read as unknown, and "
+                "surprises the more.",
+                stacklevel=2,
+            )
+        return Surprise(nats / characters, len(ids) - 1, characters)
 
     def score(self, X: str | Sequence[str], y: Any = None) -> float:
         """Mean log-likelihood per character, in nats, at most 0: minus `evaluate(X).nats`, as higher is better here."""

@@ -14,12 +14,12 @@ from typing import Any
 
 import click
 
-from layerwise.data.prose import prose
+from layerwise.data import prose
 from layerwise.estimators import TextWriter
 from layerwise.experiments.mnist import report
 from layerwise.run import Run
 
-SHARE = 0.9  # of the text is learned from
+LAST = 0.1  # of the text is the test
 
 RECIPES: dict[str, dict[str, Any]] = {
     "lstm": {"layers": (512,), "dropout": 0.3, "rate": 3e-3, "epochs": 12},
@@ -29,13 +29,12 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 def parts(hold_out: float) -> tuple[str, str]:
     """The text to learn from, and the one to measure on."""
-    text = prose("tinyshakespeare")
-    assert text is not None
-    cut = int(len(text) * SHARE)
-    if not hold_out:
-        return text[:cut], text[cut:]
-    inner = int(cut * (1 - hold_out))
-    return text[:inner], text[inner:cut]
+    story = prose("tinyshakespeare")
+    assert story is not None
+    learned, other = story.split(LAST)
+    if hold_out:
+        learned, other = learned.split(hold_out)
+    return learned.text, other.text
 
 
 def measure(name: str, settings: dict[str, Any], seed: int, hold_out: float, threads: int, out: Path) -> dict[str, Any]:
@@ -61,7 +60,9 @@ def measure(name: str, settings: dict[str, Any], seed: int, hold_out: float, thr
 @click.option("--hold-out", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True,
               help="Share of the first nine tenths to keep apart and to measure on instead of the last tenth.")  # fmt: skip
 @click.option("--epochs", default=0, help="Passes over the text; 0 takes the ones of the results page.")
-@click.option("--settings", default="{}", help="Other settings of TextWriter, as JSON; they belong to a folder of their own.")
+@click.option(
+    "--settings", default="{}", help="Other settings of TextWriter, as JSON; they belong to a folder of their own."
+)
 @click.option("--threads", default=1, show_default=True, help="CPU threads.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/writing"), show_default=True,
               help="Folder for checkpoints and results.")  # fmt: skip
