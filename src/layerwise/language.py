@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
+from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
 from layerwise.batches import Batches
@@ -20,6 +21,7 @@ State = list[tuple[Tensor, Tensor]]  # per layer what it says and what it rememb
 
 BLOCK = 1000  # symbols read at once where no gradient is wanted
 STREAMS = 32  # that a quick look at held-out text is cut into at most
+AHEAD = 16  # symbols that are written at once
 
 
 class Reader(nn.Module):
@@ -81,16 +83,16 @@ class Carried(nn.Module):
             self.register_buffer(f"said{number}", torch.zeros(1, streams, units))
             self.register_buffer(f"kept{number}", torch.zeros(1, streams, units))
 
-    def _pairs(self) -> State:
+    def _pairs(self, streams: int) -> State:
         return [
-            (self.get_buffer(f"said{number}"), self.get_buffer(f"kept{number}"))
+            (self.get_buffer(f"said{number}")[:, :streams], self.get_buffer(f"kept{number}")[:, :streams])
             for number in range(1, len(self.net.units) + 1)
         ]
 
     def learn(self, x: Tensor, y: Tensor | None) -> Tensor:
         """Leaves the gradient of the cross-entropy of one window, (streams, steps), and remembers; nats per symbol."""
         assert y is not None
-        before = self._pairs()
+        before = self._pairs(len(x))  # of several processes each has its share of the streams
         # Copies: the gradient still needs what the buffers held when they are written.
         logits, after = self.net.read(x, [(said.clone(), kept.clone()) for said, kept in before])
         loss = F.cross_entropy(logits.flatten(0, 1).float(), y.flatten())
@@ -221,19 +223,29 @@ def continuation(
 ) -> Iterator[int]:
     """`length` symbols that follow `start`, each drawn from softmax(logits / temperature); 0 takes the likeliest.
 
-    The first `never` symbols are left out.
+    The first `never` symbols are left out. It runs on one thread, as products this small take longer on two; because setting
+    that takes as long as a quarter of a step, it is set for `AHEAD` symbols at once.
     """
-    random = np.random.default_rng(seed)
-    for symbol in start[:-1]:
-        stepper(symbol)
+    random, threads = np.random.default_rng(seed), ThreadpoolController()
+    with threads.limit(limits=1):
+        for symbol in start[:-1]:
+            stepper(symbol)
     symbol = start[-1]
-    for _ in range(length):
-        logits = stepper(symbol)[never:].astype(np.float64)
-        if temperature == 0:
-            symbol = never + int(logits.argmax())
-        else:
-            with np.errstate(over="ignore"):  # at temperatures near 0 all but the likeliest go to exp(-inf)
-                odds = np.exp((logits - logits.max()) / temperature).cumsum()
-            drawn = np.searchsorted(odds, random.random() * odds[-1], side="right")
-            symbol = never + min(int(drawn), len(odds) - 1)
-        yield symbol
+    for written in range(0, length, AHEAD):
+        block = []
+        with threads.limit(limits=1):
+            for _ in range(min(AHEAD, length - written)):
+                symbol = _drawn(stepper(symbol), temperature, random, never)
+                block.append(symbol)
+        yield from block
+
+
+def _drawn(logits: np.ndarray, temperature: float, random: np.random.Generator, never: int) -> int:
+    """One symbol; `continuation` says how."""
+    wide = logits[never:].astype(np.float64)
+    if temperature == 0:
+        return never + int(wide.argmax())
+    with np.errstate(over="ignore"):  # at temperatures near 0 all but the likeliest go to exp(-inf)
+        odds = np.exp((wide - wide.max()) / temperature).cumsum()
+    drawn = np.searchsorted(odds, random.random() * odds[-1], side="right")
+    return never + min(int(drawn), len(odds) - 1)

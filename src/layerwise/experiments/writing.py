@@ -23,7 +23,6 @@ LAST = 0.1  # of the text is the test
 
 RECIPES: dict[str, dict[str, Any]] = {
     "lstm": {"layers": (512,), "dropout": 0.3, "rate": 3e-3, "epochs": 12},
-    "lstm-2": {"layers": (512, 512), "dropout": 0.4, "epochs": 30},
 }
 
 
