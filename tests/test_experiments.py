@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor
 
-from layerwise.experiments import labels, mnist
+from layerwise.data import Story
+from layerwise.experiments import labels, mnist, writing
 from layerwise.train import Training
 
 
@@ -96,3 +98,22 @@ def test_a_draw_has_as_many_labels_of_every_class_and_no_two_are_alike(asked: li
     first, second = task.draw(20, 0), task.draw(20, 1)
     assert first.y.bincount().tolist() == second.y.bincount().tolist() == [2] * 10
     assert torch.equal(first.x, task.draw(20, 0).x) and not torch.equal(first.x, second.x)
+
+
+@pytest.mark.parametrize("hold_out", [0.0, 0.2])
+def test_a_writer_never_learns_from_the_last_tenth_and_meets_it_only_at_the_end(
+    hold_out: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "ab" * 450 + "cd" * 50
+    monkeypatch.setattr(writing, "prose", lambda _: Story(text, "stand-in"))
+    monkeypatch.setitem(writing.RECIPES, "lstm", {"layers": (4,), "length": 8, "epochs": 1})
+    learned, other = writing.parts(hold_out)
+    assert set(learned) == set("ab") and (learned + other == text if not hold_out else learned + other == "ab" * 450)
+    asked = ["lstm", "--out", str(tmp_path), "--hold-out", str(hold_out)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of characters that it has never seen
+        for _ in range(2):
+            assert CliRunner().invoke(writing.main, asked, catch_exceptions=False).exit_code == 0
+    first, second = ({k: v for k, v in json.loads(line).items() if "seconds" not in k}
+                     for line in (tmp_path / "results.jsonl").read_text().splitlines())  # fmt: skip
+    assert first == second and first["characters"] == len(other) - 1
