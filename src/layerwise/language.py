@@ -15,7 +15,7 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
 from layerwise.batches import Batches
-from layerwise.nets import initialise
+from layerwise.starts import initialise
 
 State = list[tuple[Tensor, Tensor]]  # per layer what it says and what it remembers, each (1, streams, units)
 
