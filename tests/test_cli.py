@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+from sklearn.metrics import balanced_accuracy_score, f1_score
 
 import layerwise
 from layerwise import cli, nets, tasks
@@ -223,9 +224,30 @@ def test_evaluate_tests_both_heads_on_the_rows_held_out(shelf: Path) -> None:
     found = tasks.scores(learned, test)
     names = np.array(test.classes)[test.y]
     assert found[0].wrong == (learned.model.predict(test.matrix()) != names).sum()
-    assert sum(rows for _, rows, _ in found[0].per_class) == found[0].rows == len(test) == 18
+    assert sum(each.rows for each in found[0].per_class) == found[0].rows == len(test) == 18
     low, high = found[0].interval
     assert low <= found[0].error <= high
+
+
+def test_unbalanced_classes_are_told_apart(tmp_path: Path) -> None:
+    """Beside one error rate stand balanced accuracy, F1 and the figures of each class, as scikit-learn has them."""
+    random = np.random.RandomState(0)
+    y = (random.rand(300) < 0.15).astype(int)
+    lines = [f"{random.randn() + 1.5 * each:.3f},{random.randn():.3f},{'rare' if each else 'common'}" for each in y]
+    (tmp_path / "table.csv").write_text("\n".join(["a,b,label", *lines]))
+    said = good(
+        "train", tmp_path / "table.csv", "--model", "mlp", "--layers", 8, "--epochs", 5, "--out", tmp_path / "run"
+    )
+    assert "balanced accuracy" in said
+    text = good("evaluate", tmp_path / "run")
+    learned = Learned.load(tmp_path / "run")
+    test, (score,) = learned.test_rows(), tasks.scores(learned, learned.test_rows())
+    truth, answers = test.y, learned.model.predict_log_proba(test.matrix()).argmax(1)
+    assert score.unbalanced and score.balanced_accuracy == pytest.approx(balanced_accuracy_score(truth, answers))
+    assert score.macro_f1 == pytest.approx(f1_score(truth, answers, average="macro"))
+    assert [each.rows for each in score.per_class] == np.bincount(truth).tolist()
+    for figure in (score.balanced_accuracy, score.macro_f1, *(each.precision for each in score.per_class)):
+        assert f"{100 * figure:.1f} %" in text
 
 
 def test_evaluate_takes_all_rows_of_other_data(shelf: Path, tmp_path: Path) -> None:

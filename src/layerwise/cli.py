@@ -527,7 +527,8 @@ def _show_comparison(found: Any) -> None:
 def evaluate(folder: Path, source: str | None) -> None:
     """Test the model in RUN on the rows that were held out when it learned, or on DATA.
 
-    For classifiers: the error with its 95 % interval, and that of each class. A deep belief net answers in two ways, and
+    For classifiers: the error with its 95 % interval, and that of each class; where classes are of unequal size also
+    balanced accuracy, macro F1, and the precision and F1 of each class. A deep belief net answers in two ways, and
     both are tested. For autoencoders: the squared error of the reconstruction per row. Of a known set, the test part is
     taken; of another file or folder, all rows. For a model that writes: how badly it foretells each character of a text.
     """
@@ -546,12 +547,18 @@ def evaluate(folder: Path, source: str | None) -> None:
         return
     found = tasks.scores(learned, rows)
     _show_scores(found)
-    table = _table(
-        "class", "rows", *(f"error of the {WORDS[score.head]}" if len(found) > 1 else "error" for score in found)
-    )
-    for each in zip(*(score.per_class for score in found)):
-        table.add_row(each[0][0], str(each[0][1]), *(_percent(wrong / rows) for _, rows, wrong in each))
-    _show(table)
+    _show(_classes_table(found))
+
+
+def _classes_table(found: list[Score]) -> Any:
+    """A line per class; with precision and F1 where the classes are of unequal size."""
+    names = [f" of the {WORDS[score.head]}" if len(found) > 1 else "" for score in found]
+    more = ("precision", "F1") if found[0].unbalanced else ()
+    table = _table("class", "rows", *(figure + name for name in names for figure in ("error", *more)))
+    for each in zip(*(score.per_class for score in found), strict=True):
+        figures = [(_percent(1 - one.recall), *map(_percent, (one.precision, one.f1)[: len(more)])) for one in each]
+        table.add_row(each[0].name, str(each[0].rows), *(figure for head in figures for figure in head))
+    return table
 
 
 def _show_scores(found: list[Score]) -> None:
@@ -563,6 +570,17 @@ def _show_scores(found: list[Score]) -> None:
         table.add_row(WORDS[score.head] + said, _percent(score.error), span, str(score.wrong), str(score.rows))
     table.add_row("always the commonest class", _percent(found[0].baseline), "", "", str(found[0].rows))
     _show(table)
+    if found[0].unbalanced:
+        click.echo("The classes are of unequal size, so see also:\n")
+        _show(_balance_table(found))
+
+
+def _balance_table(found: list[Score]) -> Any:
+    table = _table("answers", "balanced accuracy", "macro F1")
+    for score in found:
+        table.add_row(WORDS[score.head], _percent(score.balanced_accuracy), _percent(score.macro_f1))
+    table.add_row("always the commonest class", _percent(1 / len(found[0].per_class)), "")
+    return table
 
 
 def _show_rebuilding(found: Any) -> None:
@@ -706,7 +724,7 @@ def _table(*columns: str) -> Any:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     figures = {"error", "s.d.", "seconds", "wrong", "rows", "classes"}
     for name in columns:
-        right = name in figures or name.startswith("error of")
+        right = name in figures or name.startswith(("error", "precision", "F1", "balanced", "macro"))
         table.add_column(name, justify="right" if right else "left", header_style="bold")
     return table
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import numpy as np
+from sklearn.metrics import precision_recall_fscore_support
 
 from layerwise import data as sets
 from layerwise.data import Dataset, Row, Story
@@ -48,6 +49,7 @@ READING = set(inspect.signature(sets.load).parameters) - {"source", "part", "hol
 PLAN = "plan.json"
 BLOCK = 2000  # rows rebuilt at once
 PIXELS = 64  # small pictures are enlarged to about this height and width
+UNBALANCED = 1.5  # times the rows of the rarest class that the commonest may have
 GAP = 6  # pixels between pictures
 
 
@@ -506,19 +508,40 @@ def _shape(row: Row) -> str:
 
 
 @dataclass(frozen=True)
+class ClassScore:
+    """Of the rows of a class: how many, how many of them wrong, and how the class fares when the model names it.
+
+    Arguments:
+        precision: Share of the rows called so that are so, in [0, 1]; 0 where none is called so.
+        f1: Harmonic mean of precision and recall.
+    """
+
+    name: str
+    rows: int
+    wrong: int
+    precision: float
+    f1: float
+
+    @property
+    def recall(self) -> float:
+        """Share of its rows that are called so."""
+        return 1 - self.wrong / self.rows
+
+
+@dataclass(frozen=True)
 class Score:
     """How often a classifier is wrong.
 
     Arguments:
         head: Which of its answers were asked for: "network" or "generative".
         rows, wrong: Labelled rows, and those it got wrong.
-        per_class: (name, rows, wrong) of every class that has rows.
+        per_class: Of every class that has rows.
     """
 
     head: str
     rows: int
     wrong: int
-    per_class: tuple[tuple[str, int, int], ...]
+    per_class: tuple[ClassScore, ...]
 
     @property
     def error(self) -> float:
@@ -533,7 +556,23 @@ class Score:
     @property
     def baseline(self) -> float:
         """The error of always naming the commonest class."""
-        return 1 - max(rows for _, rows, _ in self.per_class) / self.rows
+        return 1 - max(each.rows for each in self.per_class) / self.rows
+
+    @property
+    def unbalanced(self) -> bool:
+        """Whether the commonest class has more than 1.5 times the rows of the rarest, so that one error rate hides classes."""
+        sizes = [each.rows for each in self.per_class]
+        return max(sizes) > UNBALANCED * min(sizes)
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean over the classes of the share of their rows that is right: chance is one over their number."""
+        return sum(each.recall for each in self.per_class) / len(self.per_class)
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean over the classes of F1."""
+        return sum(each.f1 for each in self.per_class) / len(self.per_class)
 
 
 @dataclass(frozen=True)
@@ -573,10 +612,13 @@ def _score(learned: Learned, head: str, rows: np.ndarray, y: np.ndarray) -> Scor
     model = copy.copy(learned.model)
     if isinstance(model, DBNClassifier):
         model.classify = head
-    wrong = model.predict_log_proba(rows).argmax(1) != y
-    found = [(name, y == index) for index, name in enumerate(learned.classes)]
-    per_class = tuple((name, int(mine.sum()), int(wrong[mine].sum())) for name, mine in found if mine.any())
-    return Score(head, len(y), int(wrong.sum()), per_class)
+    said = model.predict_log_proba(rows).argmax(1)
+    codes, sizes = np.unique(y, return_counts=True)
+    precision, _, f1, _ = precision_recall_fscore_support(y, said, labels=codes, zero_division=0.0)
+    wrong = [int((said[y == code] != code).sum()) for code in codes]
+    each = zip(codes, sizes.tolist(), wrong, precision.tolist(), f1.tolist(), strict=True)
+    per_class = tuple(ClassScore(learned.classes[code], *figures) for code, *figures in each)
+    return Score(head, len(y), sum(wrong), per_class)
 
 
 def surprises(learned: Learned, story: Story) -> list[tuple[str, float, float]]:
