@@ -8,7 +8,7 @@ so. Each run adds a line of JSON to OUT/results.jsonl, and takes up where it was
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -115,18 +115,15 @@ def shape_of(row: Any, recipe: Recipe) -> tuple[int, ...]:
     return (1, *row.shape) if grey else tuple(row.shape)
 
 
-def measure_rivals(name: str, recipe: Recipe, seed: int, hold_out: float) -> dict[str, Any]:
-    """Errors, in %, and seconds of the shallow rivals that learn from a recipe's labelled rows."""
+def measure_rivals(name: str, recipe: Recipe, seed: int, hold_out: float) -> Iterator[dict[str, Any]]:
+    """Error, in %, and seconds of each shallow rival that learns from a recipe's labelled rows."""
     x, y, other, truth, row = matrices(recipe, hold_out, seed, name.endswith("-unseen"))
-    found: dict[str, Any] = {}
     for method, model in baselines.rivals(row.kind, seed, shape=row.shape).items():
         began = time.perf_counter()
         model.fit(x[y >= 0], y[y >= 0])
-        found[method] = {
-            "seconds": time.perf_counter() - began,
-            "error": 100 * float((model.predict(other) != truth).mean()),
-        }
-    return {"rivals": found, "rows": len(truth)}
+        seconds = time.perf_counter() - began
+        wrong = float((model.predict(other) != truth).mean())
+        yield {"method": method, "error": 100 * wrong, "seconds": seconds, "rows": len(truth)}
 
 
 def measure(name: str, recipe: Recipe, seed: int, hold_out: float, threads: int, out: Path) -> dict[str, Any]:
@@ -160,10 +157,11 @@ def main(name: str, seed: int, hold_out: float, epochs: int, rivals: bool, threa
     if epochs:
         recipe = Recipe(recipe.data, {**recipe.settings, "epochs": epochs}, recipe.reading, recipe.labels)
     settings = {"experiment": name, "seed": seed, "hold_out": hold_out, "epochs": epochs, "threads": threads}
-    if rivals:
-        report(out, settings | measure_rivals(name, recipe, seed, hold_out))
-    else:
+    if not rivals:
         report(out, settings | measure(name, recipe, seed, hold_out, threads, out))
+        return
+    for found in measure_rivals(name, recipe, seed, hold_out):
+        report(out, settings | found)
 
 
 if __name__ == "__main__":
