@@ -385,7 +385,7 @@ def test_data_is_needed() -> None:
 def test_nothing_is_overwritten(shelf: Path, tmp_path: Path) -> None:
     assert "--resume" in bad("train", shelf / "images.npz", "--out", shelf / "dbn")
     (tmp_path / "thesis.txt").touch()
-    assert "no run of layerwise" in bad("train", shelf / "images.npz", "--out", tmp_path)
+    assert "is there already, and nothing is overwritten" in bad("train", shelf / "images.npz", "--out", tmp_path)
 
 
 @pytest.mark.parametrize(
