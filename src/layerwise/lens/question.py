@@ -68,10 +68,12 @@ class Question:
     @contextlib.contextmanager
     def asked(self) -> Iterator[None]:
         """What must hold while the module runs; it is left as it was found."""
-        recurrent = any(isinstance(part, nn.RNNBase) for part in self.module.modules())
-        # A GPU's recurrent layers give no gradient in evaluation mode, but for plain kernels.
-        plain = torch.backends.cudnn.flags(enabled=False) if recurrent else contextlib.nullcontext()
-        with evaluating(self.module), without_fast_path(), plain:
+        with evaluating(self.module), without_fast_path(), contextlib.ExitStack() as stack:
+            if any(isinstance(part, nn.RNNBase) for part in self.module.modules()):
+                # Fused recurrent layers give no gradient in evaluation mode on a GPU, and hide what they do from a tape.
+                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+                before = torch.backends.mkldnn.set_flags(False)[0]
+                stack.callback(torch.backends.mkldnn.set_flags, before)
             yield
 
     def __call__(self, points: Tensor, index: Tensor | None = None) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -44,21 +44,18 @@ class Occlusion(Method):
     def explain(self, question: Question, base: Tensor, size: int) -> Found:
         """Rows times windows points, `size` of them at a time."""
         points, shape = question.points, tuple(question.points.shape[1:])
-        windows = _windows(shape, *self._sizes(shape))
-        scores = question.scores(size=size)
-        lost, covers = torch.zeros_like(points), torch.zeros(shape, dtype=points.dtype, device=points.device)
-        for where in windows:
-            covers[where] += 1
-        work = list(itertools.product(range(len(points)), range(len(windows))))
-        for start in range(0, len(work), size):
-            pairs = work[start : start + size]
-            index = torch.tensor([row for row, _ in pairs], device=points.device)
-            covered = points[index]
-            for at, (row, number) in enumerate(pairs):
-                covered[at][windows[number]] = base[row][windows[number]]
+        if size < 1:
+            raise ValueError(f"internal_batch_size is {size}, but at least one window must fit into a pass.")
+        inside = [each.to(points.device) for each in _windows(shape, *self._sizes(shape))]
+        windows = math.prod(len(each) for each in inside)
+        scores, lost = question.scores(size=size), torch.zeros_like(points)
+        for start in range(0, len(points) * windows, size):
+            number = torch.arange(start, min(start + size, len(points) * windows), device=points.device)
+            index, mask = number // windows, _mask(inside, number % windows)
+            covered = torch.where(mask, base[index], points[index])
             losses = scores[index] - question.scores(covered, index, size)
-            for (row, number), loss in zip(pairs, losses, strict=True):
-                lost[row][windows[number]] += loss
+            lost.index_add_(0, index, mask * losses.view(-1, *(1,) * len(shape)))
+        covers = _outer([each.sum(0) for each in inside], [()] * len(inside))
         return Found(lost / covers.clamp_min(1), scores)
 
     def _sizes(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -75,12 +72,28 @@ class Occlusion(Method):
         return tuple(min(w, s) for w, s in zip(window, shape, strict=True)), strides
 
 
-def _windows(shape: tuple[int, ...], window: tuple[int, ...], strides: tuple[int, ...]) -> list[tuple[slice, ...]]:
-    starts = [
-        range(0, -(-(size - width) // stride) * stride + 1, stride)
-        for size, width, stride in zip(shape, window, strides, strict=True)
-    ]
-    return [
-        tuple(slice(start, start + width) for start, width in zip(corner, window, strict=True))
-        for corner in itertools.product(*starts)
-    ]
+def _windows(shape: tuple[int, ...], window: tuple[int, ...], strides: tuple[int, ...]) -> list[Tensor]:
+    """For each axis, which places each window along it holds: true or false, shape (windows along it, size)."""
+    found = []
+    for size, width, stride in zip(shape, window, strides, strict=True):
+        starts = torch.arange(0, -(-(size - width) // stride) * stride + 1, stride)[:, None]
+        places = torch.arange(size)
+        found.append((starts <= places) & (places < starts + width))
+    return found
+
+
+def _mask(inside: list[Tensor], number: Tensor) -> Tensor:
+    """Where windows of these numbers lie, shape (len(number), ...); the last axis counts fastest."""
+    chosen: list[Tensor] = []
+    for each in reversed(inside):
+        chosen.insert(0, each[number % len(each)])
+        number = number // len(each)
+    return _outer(chosen, [(len(number),)] * len(chosen))
+
+
+def _outer(factors: list[Tensor], rows: list[tuple[int, ...]]) -> Tensor:
+    """Product of one factor per axis, each of shape (*rows, size of the axis)."""
+    product = torch.ones((), dtype=factors[0].dtype, device=factors[0].device)
+    for axis, (factor, first) in enumerate(zip(factors, rows, strict=True)):
+        product = product * factor.view(*first, *(1,) * axis, -1, *(1,) * (len(factors) - axis - 1))
+    return product

@@ -163,7 +163,7 @@ class _FromZero(Way):
         self.makers = {number: each for each in tape.operations for number in each.outputs if number is not None}
         uses = Counter(number for each in tape.operations for number in each.inputs.values())
         self.once = {number for number, count in uses.items() if count == 1}
-        self.folded: dict[int, Operation] = {}  # batch norms, by the value that goes into them
+        self.folded: dict[int, tuple[Tensor, Tensor, Tensor]] = {}  # batch norms, by the value that goes into them
 
     def reference(self, operation: Operation) -> Operation | None:
         return None
@@ -184,13 +184,13 @@ class _FromZero(Way):
         below = self.makers.get(number)
         fits = below is not None and below.name in ("aten.convolution", "aten.addmm", "aten.mm") and number in self.once
         if fits:
-            self.folded[number] = operation
+            self.folded[number] = (*factor_and_shift(operation), operation.result)
         return fits
 
     def weighted(self, operation: Operation, layer: Layer, multiplier: Tensor) -> Tensor:
         norm = self.folded.pop(operation.outputs[0] or -1, None)
         if norm is not None:
-            layer.scaled(*factor_and_shift(norm), norm.result)
+            layer.scaled(*norm)
         rule = self.rule
         if isinstance(rule, Mapping):
             rule = rule.get("convolution" if isinstance(layer, Convolution) else "linear", Epsilon())
@@ -277,10 +277,10 @@ class _FromBaseline(Way):
         if [each.kind for each in tape.operations] != [each.kind for each in other.operations]:
             raise ValueError("The module does other operations at the baseline than at the rows, so that DeepLift cannot "
                              "compare them. Take IntegratedGradients, or a baseline that goes the same way.")  # fmt: skip
-        self.others = dict(zip(map(id, tape.operations), other.operations, strict=True))
+        self.others = dict(zip(tape.operations, other.operations, strict=True))
 
     def reference(self, operation: Operation) -> Operation | None:
-        return self.others[id(operation)]
+        return self.others[operation]
 
     def absorb(self, relevance: Tensor) -> None:
         """Nothing is ever absorbed."""

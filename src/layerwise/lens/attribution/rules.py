@@ -73,7 +73,7 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
 
 
 def back(tape: Tape, way: Way) -> Tensor:
-    """Multipliers of the tape's start, in its shape.
+    """Multipliers of the tape's start, in its shape. The tape is used up.
 
     Raises:
         ValueError: If an operation on the way has no rule, or the scores do not depend on the start.
@@ -82,22 +82,28 @@ def back(tape: Tape, way: Way) -> Tensor:
         raise ValueError("What was asked for does not depend on the rows through anything that can be followed: it is a whole "
                          "number (argmax, rounding) or a constant. Ask for the logits.")  # fmt: skip
     found: dict[int, Tensor] = {tape.end: torch.ones_like(tape.scores)}
-    for operation in reversed(tape.operations):
+    while tape.operations:
+        operation = tape.operations.pop()  # the tape is used up, so that memory falls while it is played back
         above = [None if number is None else found.pop(number, None) for number in operation.outputs]
-        if all(each is None for each in above):
-            continue
-        follow = RULES.get(operation.name.rstrip("_"))
-        if follow is None:
-            raise way.refuse(operation)
-        try:
-            below = follow(operation, above, way)
-        except (RuntimeError, NotImplementedError) as error:  # torch knows no derivative of it, for one
-            raise way.refuse(operation, f"for torch says {error}") from error
-        for path, multiplier in below.items():
-            if path in operation.inputs:
-                number = operation.inputs[path]
-                found[number] = found[number] + multiplier if number in found else multiplier
+        if any(each is not None for each in above):
+            for path, multiplier in _below(operation, above, way).items():
+                if path in operation.inputs:
+                    number = operation.inputs[path]
+                    found[number] = found[number] + multiplier if number in found else multiplier
+        for each in (operation, way.reference(operation)):
+            if each is not None:
+                each.forget()
     return found.get(tape.start, torch.zeros_like(tape.values[tape.start]))
+
+
+def _below(operation: Operation, above: Sequence[Tensor | None], way: Way) -> Multipliers:
+    follow = RULES.get(operation.name.rstrip("_"))
+    if follow is None:
+        raise way.refuse(operation)
+    try:
+        return follow(operation, above, way)
+    except (RuntimeError, NotImplementedError) as error:  # torch knows no derivative of it, for one
+        raise way.refuse(operation, f"for torch says {error}") from error
 
 
 def only(above: Sequence[Tensor | None]) -> Tensor:

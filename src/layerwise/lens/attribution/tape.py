@@ -1,13 +1,12 @@
 """What a module computes, as a list of tensor operations: functional, reused and in-place ones included.
 
 The pass runs through torch's functionalisation, which turns in-place operations and writes into views into plain ones, under a
-mode that sees each operation after it was taken apart into those of aten. Fused attention and recurrent kernels are kept off,
-so that nothing is hidden in them.
+mode that sees each operation after it was taken apart into those of aten. Fused attention is kept off, so that nothing is
+hidden in it; `Question.asked` does the same for recurrent layers.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,10 +25,10 @@ class Operation:
 
     Arguments:
         kind: Such as `torch.ops.aten.relu.default`.
-        arguments, named: As they were given.
+        arguments, named: As they were given, but for values of the tape: these are None here, and `at` gives them.
         inputs: Numbers of the values among the arguments that depend on the start.
         outputs: Numbers of the values it made; None for what is no floating-point tensor.
-        made: What it made.
+        made: What it made besides, such as indices; None for its values.
         values: All values of the tape, by their numbers.
     """
 
@@ -66,6 +65,12 @@ class Operation:
             return self.at(place)
         name = self.kind._schema.arguments[place].name
         return self.named.get(name, default)
+
+    def forget(self) -> None:
+        """Frees what it made."""
+        for number in self.outputs:
+            if number is not None:
+                self.values[number] = torch.empty(0)
 
     def run(self, changed: Mapping[Path, Tensor]) -> list[Any]:
         """The results with some arguments changed."""
@@ -111,7 +116,7 @@ def record(function: Callable[[Tensor], Tensor], points: Tensor) -> Tape:
         ['aten.clone', 'aten.mm', 'aten.relu', 'aten.sum']
     """
     recorder = _Recorder(points)
-    with _plain_kernels(), torch.no_grad(), recorder:
+    with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), recorder:
         try:
             scores = torch.func.functionalize(lambda start: function(start.clone()))(points)
         except RuntimeError as error:
@@ -123,16 +128,6 @@ def record(function: Callable[[Tensor], Tensor], points: Tensor) -> Tape:
             raise
     recorder.tape.end, recorder.tape.scores = recorder.number(scores), scores
     return recorder.tape
-
-
-@contextlib.contextmanager
-def _plain_kernels() -> Iterator[None]:
-    with sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(enabled=False):
-        before = torch.backends.mkldnn.set_flags(False)
-        try:
-            yield
-        finally:
-            torch.backends.mkldnn.set_flags(*before)
 
 
 class _Recorder(TorchDispatchMode):
@@ -156,7 +151,9 @@ class _Recorder(TorchDispatchMode):
         if inputs:
             results = _listed(made)
             outputs = [self._new(each) for each in results]
-            self.tape.operations.append(Operation(func, came, kwargs or {}, inputs, outputs, results, self.values))
+            rest = [None if number is not None else each for number, each in zip(outputs, results, strict=True)]
+            came = _without(came, inputs)
+            self.tape.operations.append(Operation(func, came, kwargs or {}, inputs, outputs, rest, self.values))
         return made
 
     def _new(self, value: Any) -> int | None:
@@ -181,6 +178,16 @@ def _paths(arguments: Any) -> Iterator[tuple[Path, Any]]:
             yield (place,), value
         elif isinstance(value, list | tuple):
             yield from (((place, number), each) for number, each in enumerate(value) if isinstance(each, Tensor))
+
+
+def _without(arguments: tuple[Any, ...], inputs: Mapping[Path, int]) -> tuple[Any, ...]:
+    """The arguments but for those that are values of the tape, which would be held twice."""
+    return tuple(
+        None if (place,) in inputs
+        else [None if (place, number) in inputs else each for number, each in enumerate(value)]
+        if isinstance(value, list | tuple) else value
+        for place, value in enumerate(arguments)
+    )  # fmt: skip
 
 
 def _listed(made: Any) -> list[Any]:
