@@ -7,6 +7,7 @@ how alike are layers? `matching`: and units? `readout`: what can a linear map re
 does it tell of the input and the label? `calibration`: can those figures be trusted?
 `selectivity`: which class does a unit tell? `favourite`: which input would it like best? `evidence`: which part of a row
 excites it? `wiring`: what does it get, give and resemble? `ablation`: what changes without it?
+`vitals`: how healthy are the layers of any net? `ladder`: all of this, layer by layer, in one call.
 """
 
 from layerwise.lens.ablation import Ablated, ablate
@@ -17,6 +18,7 @@ from layerwise.lens.evidence import Evidence, evidence
 from layerwise.lens.favourite import Favourite, Manner, favourites
 from layerwise.lens.flat import Flat, flatten, middles
 from layerwise.lens.information import Information, binned_information, noisy_information
+from layerwise.lens.ladder import Band, Ladder, Rung, in_groups, ladder
 from layerwise.lens.matching import Matched, correlations, match_units
 from layerwise.lens.mistakes import confusion, interval, most_confused
 from layerwise.lens.probe import linear_probe
@@ -27,27 +29,33 @@ from layerwise.lens.rebuilding import Rebuilt, rebuild
 from layerwise.lens.selectivity import Selectivity, selectivity
 from layerwise.lens.similarity import Alignment, Alignments, cka
 from layerwise.lens.strongest import Examples, examples, strongest_rows
+from layerwise.lens.vitals import GradientHistory, Vitals, effective_rank, gradients, reached, vitals
 from layerwise.lens.wiring import Wired, inputs_of, nearest_units, outputs_of
 
 __all__ = [
     "Ablated",
     "Alignment",
     "Alignments",
+    "Band",
     "Calibrated",
     "Evidence",
     "Examples",
     "Favourite",
     "Flat",
+    "GradientHistory",
     "Information",
+    "Ladder",
     "Manner",
     "Matched",
     "Ranked",
     "Reading",
     "Rebuilt",
+    "Rung",
     "Seen",
     "Selectivity",
     "Spread",
     "Step",
+    "Vitals",
     "Wired",
     "ablate",
     "binned_information",
@@ -56,13 +64,17 @@ __all__ = [
     "cka",
     "confusion",
     "correlations",
+    "effective_rank",
     "evidence",
     "examples",
     "favourites",
     "flatten",
+    "gradients",
     "growth",
+    "in_groups",
     "inputs_of",
     "interval",
+    "ladder",
     "linear_probe",
     "linear_weights",
     "match_units",
@@ -74,6 +86,7 @@ __all__ = [
     "processing",
     "project",
     "rank",
+    "reached",
     "read_labels",
     "rebuild",
     "rebuild_linearly",
@@ -82,5 +95,6 @@ __all__ = [
     "stream",
     "strongest_rows",
     "strongest_units",
+    "vitals",
     "watch",
 ]

@@ -93,6 +93,7 @@ class Step:
 
     Arguments:
         lower, upper: Names of the layer nearer to the input, and of the next one up.
+        about, through: What was estimated, and through which noise or bins in the upper one.
         verdict: "holds" if the bounds show it, "broken" if they show the contrary by more than two standard errors, "open" if
             they overlap.
         excess: Nats by which the upper layer's lower bound exceeds the lower layer's upper bound; below 0 is as it should be.
@@ -100,6 +101,8 @@ class Step:
 
     lower: str
     upper: str
+    about: str
+    through: str
     verdict: Literal["holds", "open", "broken"]
     excess: float
 
@@ -134,4 +137,4 @@ def _step(below: tuple[str, Information], above: tuple[str, Information]) -> Ste
     verdict: Literal["holds", "open", "broken"] = "broken" if excess > slack else "open"
     if second.upper <= first.lower:
         verdict = "holds"
-    return Step(lower, upper, verdict, excess)
+    return Step(lower, upper, second.about, second.through, verdict, excess)
