@@ -30,7 +30,19 @@ from layerwise.estimators.network_base import SIZES
 from layerwise.tasks import Learned
 
 QUICK = ["--layers", "12,8", "--pretrain-epochs", "20", "--epochs", "30", "--rate", "0.01", "--batch-size", "10", "-q"]
-COMMANDS = ["demo", "data", "data list", "data get", "train", "evaluate", "predict", "generate", "write", "explain"]
+COMMANDS = [
+    "demo",
+    "data",
+    "data list",
+    "data get",
+    "data show",
+    "train",
+    "evaluate",
+    "predict",
+    "generate",
+    "write",
+    "explain",
+]
 
 
 def lw(*arguments: object) -> Result:

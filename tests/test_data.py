@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import io
@@ -29,6 +30,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from layerwise import rows as budget
 from layerwise.data import (
     Dataset,
     Known,
@@ -509,14 +511,45 @@ def test_a_decompression_bomb_is_refused_by_name(tmp_path: Path, monkeypatch: py
     write_folder(tmp_path, GREY[:1], ["a"])
     for limit in (15, 5):  # 20 pixels: Pillow only warns of the first, and stops at twice the limit
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        refused(lambda: load(tmp_path, "all"), "000.png", "exceeds limit")
+        refused(lambda: load(tmp_path, "all"), "000.png", "million pixels")
 
 
 def test_pictures_too_many_for_memory_ask_for_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_folder(tmp_path, GREY, ["a"] * 12)
-    monkeypatch.setattr("layerwise.data.images.MEMORY", 100)
+    monkeypatch.setattr("layerwise.data.images.MOST", 100)
     refused(lambda: load(tmp_path, "all"), "size=", "5 x 4")
     assert len(load(tmp_path, "all", size=(2, 2))) == 12
+
+
+def test_pictures_larger_than_memory_are_on_disk_and_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path, np.concatenate([COLOUR] * 10), list("ab" * 60))
+    (tmp_path / "b" / "001.png").write_bytes(b"")
+    how: dict[str, Any] = {"broken": "skip", "size": (5, 4)}
+    small = [load(tmp_path, part, **how) for part in ("train", "test", "all")]
+    monkeypatch.setattr(budget, "MEMORY", 1000)
+    large = [load(tmp_path, part, **how) for part in ("train", "test", "all")]
+    for one, other in zip(small, large, strict=True):
+        assert isinstance(other.x, np.memmap) and not isinstance(one.x, np.memmap)
+        np.testing.assert_array_equal(one.x, other.x)
+        np.testing.assert_array_equal(one.files, other.files)  # type: ignore[arg-type]
+        assert (
+            one.y is not None and other.y is not None and one.y.tolist() == other.y.tolist() and one.note == other.note
+        )
+    assert np.bincount(large[1].y).min() > 0  # type: ignore[arg-type]  # not the last rows, which are all of one class
+    mine = large[0].x[3].copy()
+    large[0].x[3] = 0
+    assert mine.any() and load(tmp_path, **how).x[3].any()  # nobody else has that file
+
+
+def test_a_disk_without_room_says_so_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path, GREY, ["a"] * 12)
+
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(budget, "MEMORY", 100)
+    monkeypatch.setattr("layerwise.data.disk.os.posix_fallocate", full)
+    refused(lambda: load(tmp_path, "all"), "TMPDIR", "GiB left", kind=OSError)
 
 
 def test_postscript_is_never_run(tmp_path: Path) -> None:
@@ -848,6 +881,9 @@ def test_cifar_records_are_read_however_they_are_packed(packed: str, tmp_path: P
         slow = [[record[1:1025], record[1025:2049], record[2049:]] for record in records]  # red, green, blue
         np.testing.assert_array_equal(data.x, np.reshape(slow, (-1, 3, 32, 32)))
         assert "a part: 30 of 50000 training rows and 10 of 10000 test rows" in data.note
+    # A path is enough, of the folder or of the archive.
+    for path in [tmp_path / "c", *(tmp_path / "c").glob("*.tar.gz")]:
+        np.testing.assert_array_equal(load(path, "test").x, both[1].x)
 
 
 @pytest.mark.parametrize("packed", [".tar.gz", ".xz", ".gz", ""])

@@ -389,8 +389,20 @@ def broken_clips() -> dict[str, tuple[str, bytes]]:
         "a wild rate": ("rate of 2000000000 Hz", good[:24] + struct.pack("<I", 2_000_000_000) + good[28:]),
         "NaN": ("2 of its 4000 samples are NaN", made(nan, subtype="FLOAT")),
         "half a flac": ("lost sync", flac[: len(flac) // 2]),
+        "half a wav": ("cut short: 15978 of 32000 bytes", good[: len(good) // 2]),
+        "half an aiff": ("cut short", made(tone(500, 2.0), "AIFF")[:9000]),
         "half an mp3": ("cut short", mp3[: len(mp3) // 2]),
     }
+
+
+def test_a_recorder_that_could_not_know_the_length_is_believed(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, tone(500, 0.5), 8000, format="WAV")
+    endless = bytearray(file.getvalue())
+    endless[40:44] = struct.pack("<I", 0xFFFFFFFF)  # of the data chunk, as programs write it into a pipe
+    (tmp_path / "a.wav").write_bytes(endless)
+    (data,) = read_sounds(tmp_path)
+    assert data.lengths is not None and data.lengths.tolist() == [50]
 
 
 @pytest.mark.parametrize(("reason", "content"), broken_clips().values(), ids=broken_clips())

@@ -381,6 +381,48 @@ def test_large_parquet_stays_on_disk(plain: bool, tmp_path: Path, monkeypatch: p
     refused(lambda: load(tmp_path / "b.parquet"), "row 777", "column 3 ('c')", "inf")
 
 
+def test_a_large_csv_stays_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.RandomState(0)
+    mixed = [str(number % 9) if number < 500 else "pqr"[number % 3] for number in range(900)]
+    lines = [f"{random.randn():.3f},{'xyz'[at % 3]},{each},{'ab'[at % 2]}" for at, each in enumerate(mixed)]
+    lines[500] = "?,,,b"
+    path = text(tmp_path / "a.csv", "a,work,mixed,class\n" + "\n".join(lines) + "\n")
+    small = load(path, "all"), load(path)
+    monkeypatch.setattr(budget, "MEMORY", 3000)
+    monkeypatch.setattr("layerwise.data.tables.LINES", 64)
+    monkeypatch.setattr("layerwise.data.layout.BLOCK", 128)
+    for one, other in zip(small, (load(path, "all"), load(path)), strict=True):
+        assert isinstance(other.x, np.memmap) and not isinstance(one.x, np.memmap)
+        same(one, other)
+    assert small[0].row.names[-13:] == (*tuple(f"mixed={each}" for each in [*"012345678", *"pqr"]), "mixed missing")
+
+
+def test_columns_of_endless_texts_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("columns", "layout"):
+        monkeypatch.setattr(f"layerwise.data.{module}.MANY", 100)
+    monkeypatch.setattr("layerwise.data.tables.LINES", 64)
+    lines = [f"id{number},{number % 7},{'ab'[number % 2]}" for number in range(300)]
+    path = text(tmp_path / "a.csv", "id,n,class\n" + "\n".join(lines) + "\n")
+    data = load(path, "all")
+    assert data.row.names == ("n",) and "holds more than 100 different texts" in data.note
+    refused(lambda: load(path, types={"id": "category"}), "'id'", "more than 100 different texts")
+    refused(lambda: load(path, label="id"), "'id'", "more than 100 different labels")
+
+
+def test_a_median_of_very_many_rows_is_that_of_evenly_spaced_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.RandomState(0).randn(5000, 1)
+    values[7] = np.nan
+    monkeypatch.setattr(budget, "BLOCK", 800)  # a hundred rows
+    exact, sampled = [], []
+    for found, sample in ((exact, 5000), (sampled, 1000)):
+        monkeypatch.setattr("layerwise.data.columns.SAMPLE", sample)
+        found.append(ColumnsRow.of([Column("a", "number")]).fitted(values).columns[0])
+    assert exact[0].fill == np.nanmedian(values)
+    assert sampled[0].fill == np.nanmedian(values[::5])
+    filled = np.where(np.isnan(values), sampled[0].fill, values)
+    np.testing.assert_allclose([sampled[0].mean, sampled[0].spread], [filled.mean(), filled.std()])
+
+
 # What cannot be read
 
 

@@ -260,6 +260,8 @@ READING = (
 WORDS = {"network": "network", "generative": "generative model"}
 
 run_argument = click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+broken_option = option("--broken", type=click.Choice(["stop", "skip"]), default="stop",
+                       help="What to do about a file of a folder that cannot be read.")  # fmt: skip
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress, only results.")
 
 
@@ -328,9 +330,9 @@ def _show_demo(outcome: Outcome) -> None:
     )
 
 
-@cli.group(epilog=example("layerwise data list", "layerwise data get mnist"))
+@cli.group(epilog=example("layerwise data list", "layerwise data get mnist", "layerwise data show table.csv"))
 def data() -> None:
-    """Known data sets: list them, download one."""
+    """Data sets: list the known ones, download one, show how any is read."""
 
 
 @data.command("list", epilog=example("layerwise data list"))
@@ -359,6 +361,36 @@ def get(name: str, quiet: bool) -> None:
     embedded = not next(record for record in known() if record.name == name).files
     where = "embedded: there is nothing to get" if embedded else f"in {folder}, complete and as published"
     click.echo(f"{name} is {where}.")
+
+
+@data.command(
+    epilog=example(
+        "layerwise data show table.csv", "layerwise data show table.csv --types zip=category,id='leave out' --label price",
+        "layerwise data show recordings/ --broken skip",
+    )
+)  # fmt: skip
+@click.argument("source", metavar="DATA")
+@reading
+def show(source: str, **options: Any) -> None:
+    """Show how DATA is read: what was done to its rows, its classes, and what each column of a table was taken for.
+
+    The options are those of `layerwise train`: what is shown is what a model would learn from. Nothing is learned.
+    """
+    from layerwise.data import load
+    from layerwise.data.overview import classes, columns
+
+    found = load(source, "all", **{name: value for name, value in options.items() if value is not None})
+    click.echo(f"{found.lines()}\n")
+    table = _table("column", "type", "missing", "values")
+    for line in columns(found):
+        table.add_row(line.column, line.type, str(line.missing), line.values)
+    if table.row_count:
+        _show(table)
+    table = _table("class", "rows")
+    for name, count in classes(found):
+        table.add_row(name, str(count))
+    if table.row_count:
+        _show(table)
 
 
 @cli.command(
@@ -416,8 +448,6 @@ def train(
     from layerwise import tasks
 
     asked = {name: None if value == "none" else value for name, value in options.items() if value is not None}
-    if asked.get("model") == "lstm" and "text" in asked:
-        asked.setdefault("form", "words")  # in their order
     asked |= {} if source is None else {"data": tasks.locate(source)}
     if not resume:
         tasks.check_new(folder)
@@ -432,7 +462,7 @@ def train(
         click.echo(f"{folder} is finished already.")
     else:
         tasks.learn(plan, folder, interval=checkpoint_every, progress=not quiet, say=None if quiet else click.echo)
-    _show_learned(tasks.Learned.load(folder))
+    _show_learned(tasks.Learned.load(folder, plan))
 
 
 def _show_learned(learned: Learned) -> None:
@@ -524,7 +554,8 @@ def _show_comparison(found: Any) -> None:
 @cli.command(epilog=example("layerwise evaluate runs/digits", "layerwise evaluate runs/digits new-scans/"))
 @run_argument
 @click.argument("source", metavar="[DATA]", required=False)
-def evaluate(folder: Path, source: str | None) -> None:
+@broken_option
+def evaluate(folder: Path, source: str | None, broken: str | None) -> None:
     """Test the model in RUN on the rows that were held out when it learned, or on DATA.
 
     For classifiers: the error with its 95 % interval, and that of each class; where classes are of unequal size also
@@ -540,8 +571,8 @@ def evaluate(folder: Path, source: str | None) -> None:
         click.echo(f"{folder} on {story.describe()}\n")
         _show_surprises(tasks.surprises(learned, story))
         return
-    rows = learned.rows(source)
-    click.echo(f"{folder} on {rows.describe()}\n")
+    rows = learned.rows(source, broken=broken)
+    click.echo(f"{folder} on {rows.lines()}\n")
     if not learned.classes:
         _show_rebuilding(tasks.rebuilding(learned, rows))
         return
@@ -632,16 +663,17 @@ def write(folder: Path, start: str | None, length: int, temperature: float, seed
 @click.argument("source", metavar="DATA")
 @option("--out", type=PATH, default="the terminal", help="CSV file to write; an old one is replaced.")
 @click.option("--proba", is_flag=True, help="Also the probability of every class, 0 to 1, a column each.")
-def predict(folder: Path, source: str, out: Path | None, proba: bool) -> None:
+@broken_option
+def predict(folder: Path, source: str, out: Path | None, proba: bool, broken: str | None) -> None:
     """Classify the rows of DATA with the model in RUN, as CSV.
 
-    The columns are the row's number (from 0, in the order of the file), the class, and the probability (0 to 1) that the
-    model gives it.
+    The columns are the row's number (from 0, in the order of the file) or, of a folder, its file; the class, and the
+    probability (0 to 1) that the model gives it.
     """
     from layerwise import tasks
 
     learned = tasks.Learned.load(folder)
-    rows = learned.rows(source)
+    rows = learned.rows(source, broken=broken)
     if out is None:
         tasks.predict(learned, rows, sys.stdout, proba=proba)
         return
@@ -698,7 +730,8 @@ def generate(
 @run_argument
 @click.argument("source", metavar="[DATA]", required=False)
 @option("--out", type=PATH, default="report in RUN", help="Folder for report.html and report.json.")
-def explain(folder: Path, source: str | None, out: Path | None) -> None:
+@broken_option
+def explain(folder: Path, source: str | None, out: Path | None, broken: str | None) -> None:
     """Write the report of the model in RUN: one HTML page that needs no server.
 
     It looks at the rows that were held out when the model learned, or at DATA.
@@ -706,7 +739,7 @@ def explain(folder: Path, source: str | None, out: Path | None) -> None:
     from layerwise import tasks
 
     learned = tasks.Learned.load(folder)
-    page = learned.explain(source, out or folder / "report")
+    page = learned.explain(source, out or folder / "report", broken=broken)
     click.echo(f"The report is {page}\nOpen it in a browser; it needs nothing else.")
 
 
@@ -722,7 +755,7 @@ def _table(*columns: str) -> Any:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    figures = {"error", "s.d.", "seconds", "wrong", "rows", "classes"}
+    figures = {"error", "s.d.", "seconds", "wrong", "rows", "classes", "missing"}
     for name in columns:
         right = name in figures or name.startswith(("error", "precision", "F1", "balanced", "macro"))
         table.add_column(name, justify="right" if right else "left", header_style="bold")

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
@@ -18,6 +19,8 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from layerwise import data as sets
 from layerwise.data import Dataset, Row, Story
+from layerwise.data.sources import is_text, load_both, not_empty
+from layerwise.data.text import BAGS, TextRow
 from layerwise.estimators import ESTIMATORS, DBNClassifier, TextWriter
 from layerwise.files import write_whole
 from layerwise.lens import interval
@@ -83,6 +86,8 @@ class Plan:
         settings = {name: value for name, value in asked.items() if name not in {*own, *reading}}
         if own.get("model") == WRITER:
             own = {"holdout": LAST} | own
+        if own.get("model") == "lstm" and "form" not in reading and is_text(own["data"], reading.get("text")):
+            reading["form"] = "words"  # in their order
         return cls(**own, reading=reading, settings=settings)
 
     @classmethod
@@ -111,8 +116,14 @@ class Plan:
         write_whole({folder / PLAN: json.dumps(asdict(self), indent=1)})
 
     def load(self, part: Literal["train", "test", "all"]) -> Dataset:
-        """A part of the data, before labels are hidden."""
-        return sets.load(self.data, part, holdout=self.holdout, seed=self.seed, **self.reading)
+        """A part of the data, before labels are hidden; it is read once for training and test."""
+        if part == "all":
+            return sets.load(self.data, part, **self.reading)
+        return self._both[0] if part == "train" else not_empty(self._both[1])
+
+    @cached_property
+    def _both(self) -> tuple[Dataset, Dataset]:
+        return load_both(self.data, holdout=self.holdout, seed=self.seed, **self.reading)
 
     def estimator(self) -> Any:
         """The estimator, untrained.
@@ -259,7 +270,13 @@ def long_text(source: str) -> Story:
 
 
 def suit(network: Any, row: Row) -> None:
-    """Tells an untrained network what a row is: its shape, and how many symbols there are."""
+    """Tells an untrained network what a row is: its shape, and how many symbols there are.
+
+    Raises:
+        ValueError: If a recurrent network would be shown rows that are no sequences.
+    """
+    if network.net == "lstm":
+        _check_sequence(row)
     if vocabulary := getattr(row, "vocabulary", ()):
         network.set_params(vocabulary=len(vocabulary) + 2)  # padding and the unknown come first
     network.set_params(
@@ -271,6 +288,20 @@ def suit(network: Any, row: Row) -> None:
         network.set_params(augment=row.kind if row.pictured else None)
 
 
+def _check_sequence(row: Row) -> None:
+    what = (
+        f"{BAGS[row.form]} has lost the order of the words. Choose form='words', 'characters' or 'subwords' (--form words)"
+        if isinstance(row, TextRow) and row.form in BAGS
+        else "a row of a table has no order. Choose another network (--model mlp)"
+        if row.kind == "table"
+        else "pictures in colour are none. Choose another network (--model cnn)"
+        if len(row.shape) == 3
+        else ""
+    )
+    if what:
+        raise ValueError(f"An lstm reads sequences, and {what}.")
+
+
 def learn(
     plan: Plan, folder: Path, *, interval: float = 60.0, progress: bool = True, say: Callable[[str], None] | None = None
 ) -> Any:
@@ -280,7 +311,7 @@ def learn(
     """
     estimator, training = prepare(plan)
     if say is not None:
-        say(f"{training.describe()}\nLearning {estimator} in {folder}")
+        say(f"{training.lines()}\nLearning {estimator} in {folder}")
     begun = (folder / PLAN).exists()
     plan.write(folder)
     try:
@@ -348,14 +379,15 @@ def describe(training: Dataset | Story, plan: Plan) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """A saved model, and what it knows of its data."""
+    """A saved model, and what it knows of its data; `held_out` are its test rows if they are read already."""
 
     model: Any
     folder: Path
+    held_out: Dataset | None = None
 
     @classmethod
-    def load(cls, folder: str | Path) -> Learned:
-        """The model that lies in `folder`.
+    def load(cls, folder: str | Path, plan: Plan | None = None) -> Learned:
+        """The model that lies in `folder`; `plan` is the one that it was learned by just now.
 
         Raises:
             FileNotFoundError: If there is none, or it is not finished.
@@ -366,7 +398,7 @@ class Learned:
             raise FileNotFoundError(
                 f"{folder} is not finished yet. Go on with it: layerwise train --resume --out {folder}"
             )
-        return cls(load_model(folder), folder)
+        return cls(load_model(folder), folder, None if plan is None or plan.model == WRITER else plan.load("test"))
 
     @property
     def about(self) -> dict[str, Any]:
@@ -400,6 +432,8 @@ class Learned:
 
     def test_rows(self) -> Dataset:
         """The rows that were held out when it learned."""
+        if self.held_out is not None:
+            return self.held_out
         about = self.about
         if "source" not in about:
             raise ValueError(f"{self.folder} does not say which data it learned from. Name the data to look at.")
@@ -413,8 +447,12 @@ class Learned:
             like=Row.from_dict(about["row"]),
         )
 
-    def rows(self, source: str | None) -> Dataset:
+    def rows(self, source: str | None, **how: Any) -> Dataset:
         """Rows for the model: its own test rows, the test part of a known set, or all rows of a file or folder.
+
+        Arguments:
+            source: None for its own test rows.
+            how: Options of `layerwise.data.load` for other rows: broken="skip".
 
         Raises:
             ValueError: If they are no rows that it can take, or it takes none.
@@ -425,16 +463,11 @@ class Learned:
         if source is None or locate(source) == self.about.get("source"):
             return self.test_rows()
         if is_known(source):
-            return self.fitting(sets.load(source, "test", like=self.row))
-        if self.row.kind == "table":
-            return self._table(source)
-        return self.fitting(sets.load(source, "all", like=self.row))
-
-    def _table(self, source: str) -> Dataset:
-        """A table, whether the column of labels is in it or not."""
-        arrays = Path(source).suffix.lower() in (".npz", ".npy")
-        label = None if arrays else self.about.get("reading", {}).get("label")
-        return self.fitting(sets.load(source, "all", label=label, like=self.row))
+            return self.fitting(sets.load(source, "test", like=self.row, **how))
+        if self.row.kind == "table" and Path(source).suffix.lower() not in (".npz", ".npy"):
+            # Whether the column of labels is in it or not.
+            how = how | {"label": self.about.get("reading", {}).get("label")}
+        return self.fitting(sets.load(source, "all", like=self.row, **how))
 
     def fitting(self, data: Dataset) -> Dataset:
         """The rows in the shape that the model learned: pictures grey or in colour. Tables are read so (`load(like=...)`)."""
@@ -462,13 +495,13 @@ class Learned:
                              f"not know. {suggest(unknown[0], self.classes)}")  # fmt: skip
         return np.array([*(known.get(name, -1) for name in data.classes), -1])[data.y]
 
-    def explain(self, source: str | None, out: Path) -> Path:
-        """Writes the report of the model, looking at `rows(source)`; returns the page."""
+    def explain(self, source: str | None, out: Path, **how: Any) -> Path:
+        """Writes the report of the model, looking at `rows(source, **how)`; returns the page."""
         from layerwise.explanation import explain
 
         mine = source is None and (self.folder / PLAN).exists()
         training = prepare(Plan.read(self.folder))[1] if mine else None
-        return explain(self.model, self.rows(source), out, training=training)
+        return explain(self.model, self.rows(source, **how), out, training=training)
 
 
 def recoloured(data: Dataset) -> Dataset:
@@ -656,7 +689,7 @@ def rebuilding(learned: Learned, data: Dataset) -> Rebuilding:
 
 
 def predict(learned: Learned, data: Dataset, file: TextIO, *, proba: bool = False) -> int:
-    """Writes the class of each row as CSV: row (from 0), prediction, its probability, and with `proba` that of each class.
+    """Writes the class of each row as CSV: row (from 0) or file, prediction, its probability, with `proba` that of each class.
 
     Returns:
         How many rows there were.
@@ -668,13 +701,21 @@ def predict(learned: Learned, data: Dataset, file: TextIO, *, proba: bool = Fals
         raise ValueError(f"{learned.folder} holds a {type(learned.model).__name__}, which knows no classes. dbn and sae do: "
                          "layerwise train DATA --model sae")  # fmt: skip
     table = csv.writer(file, lineterminator="\n")
-    table.writerow(["row", "prediction", "probability", *(f"p({name})" for name in learned.classes if proba)])
+    table.writerow(
+        [
+            "row" if data.files is None else "file",
+            "prediction",
+            "probability",
+            *(f"p({name})" for name in learned.classes if proba),
+        ]
+    )
     for at in range(0, len(data), BLOCK):
         p = np.exp(learned.model.predict_log_proba(data.matrix(slice(at, at + BLOCK))))
         for number, each in enumerate(p, start=at):
             best = int(each.argmax())
             every = [f"{value:.4f}" for value in each] if proba else []
-            table.writerow([number, learned.classes[best], f"{each[best]:.4f}", *every])
+            which = number if data.files is None else data.files[number]
+            table.writerow([which, learned.classes[best], f"{each[best]:.4f}", *every])
     return len(data)
 
 

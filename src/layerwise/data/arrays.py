@@ -25,10 +25,11 @@ Parts = tuple[Dataset, ...]
 
 
 class Piece(NamedTuple):
-    """An array of rows, and their labels if they have any (see `labels.encode`)."""
+    """An array of rows, their labels if they have any (see `labels.encode`), and the files that they are from."""
 
     x: Array
     labels: Array | None = None
+    files: Array | None = None
 
 
 def parts(
@@ -57,8 +58,8 @@ def parts(
         raise ValueError(f"{name}: {error}") from None
     whose = ("",) if len(pieces) == 1 else ("training part of its own split", "test part of its own split")
     return tuple(
-        Dataset(x, y, classes, row, name, "; ".join(filter(None, (part, note, scaled))))
-        for x, y, part in zip(arrays, labels, whose, strict=True)
+        Dataset(x, y, classes, row, name, "; ".join(filter(None, (part, note, scaled))), files=piece.files)
+        for x, y, part, piece in zip(arrays, labels, whose, pieces, strict=True)
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Self
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from layerwise import rows
 from layerwise.data.row import Array, Floats, Row
 
 TYPES = ("number", "category", "date", "leave out")
@@ -22,6 +23,8 @@ COMMON = 50  # categories of a column that have a feature of their own
 NEARLY = 0.9  # share of the values that are numbers (or dates) from which on the others are taken for mistakes
 FEW = 20  # so many different texts are categories, however few rows there are
 NO_SPREAD = 1e-30  # a standard deviation by which a float32 may not be divided: other rows would overflow
+SAMPLE = 1 << 20  # rows that a median is taken of
+MANY = 1 << 20  # different texts of a column beyond which they are not kept
 DAY = np.timedelta64(1, "D")
 
 
@@ -60,25 +63,18 @@ class Column:
         )
         return (*(own if self.type == "category" else [self.name]), *[f"{self.name} missing"] * self.missing)
 
-    def fitted(self, values: Array) -> Column:
-        """The column that has learned from training rows, as they are stored, shape (n,)."""
-        lacking = np.isnan(values)
-        here, missing = values[~lacking], bool(lacking.any())
-        if self.type == "category":
-            kept, rare = self._frequent(here)
-            return replace(self, missing=missing, kept=kept, rare=rare)
-        if not len(here):
-            return replace(self, missing=missing, fill=0.0, mean=0.0, spread=1.0)
-        fill = float(np.median(here))
-        filled = np.where(lacking, fill, values.astype(np.float64))
-        spread = float(filled.std())
-        if filled.min() == filled.max() or spread < NO_SPREAD:
-            spread = 1.0
-        return replace(self, missing=missing, fill=fill, mean=float(filled.mean()), spread=spread)
+    def with_categories(self, counts: Array, missing: bool) -> Column:
+        """The column that knows how often training rows have each of its categories."""
+        kept, rare = self._frequent(counts)
+        return replace(self, missing=missing, kept=kept, rare=rare)
 
-    def _frequent(self, here: Array) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def with_numbers(self, fill: float, mean: float, spread: float, missing: bool) -> Column:
+        """The column that knows what the numbers of training rows are like."""
+        spread = 1.0 if spread < NO_SPREAD else spread
+        return replace(self, missing=missing, fill=fill, mean=mean, spread=spread)
+
+    def _frequent(self, counts: Array) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The most frequent categories and the others that occur; of equally frequent ones the first in order."""
-        counts = np.bincount(here[here >= 0].astype(np.intp), minlength=len(self.categories))
         order = [index for index in np.argsort(-counts, kind="stable").tolist() if counts[index]]
         return tuple(sorted(order[:COMMON])), tuple(sorted(order[COMMON:]))
 
@@ -162,8 +158,11 @@ class ColumnsRow(Row):
         return f"{count} rows of {len(self.used)} columns ({self.size} features)"
 
     def fitted(self, stored: Array) -> Self:
-        """The row that has learned from training rows, shape (n, columns): medians, which categories there are, ..."""
-        learned = iter([column.fitted(np.asarray(stored[:, at])) for at, column in enumerate(self.used)])
+        """The row that has learned from training rows, shape (n, columns): medians, which categories there are, ...
+
+        They are looked through in blocks, and of more than `SAMPLE` rows, the median is that of evenly spaced ones.
+        """
+        learned = iter(_learned(self.used, stored))
         columns = [column if column.type == "leave out" else next(learned) for column in self.columns]
         return type(self).of(columns, self.header)
 
@@ -194,6 +193,44 @@ class ColumnsRow(Row):
         return set()
 
 
+def _learned(columns: Sequence[Column], stored: Array) -> list[Column]:
+    """The columns that have learned from training rows, shape (n, columns)."""
+    sample = np.asarray(stored[:: -(-len(stored) // SAMPLE) or 1], np.float64)
+    fill = np.array([_median(values) for values in sample.T])
+    n, lacking, total = len(stored), np.zeros(len(columns), np.int64), np.zeros(len(columns))
+    low, high = np.full(len(columns), np.inf), np.full(len(columns), -np.inf)
+    counts = {
+        at: np.zeros(len(each.categories), np.int64) for at, each in enumerate(columns) if each.type == "category"
+    }
+    for block in _blocks(stored):
+        lacking += np.isnan(block).sum(0)
+        filled = np.where(np.isnan(block), fill, block)
+        total, low, high = total + filled.sum(0), np.minimum(low, filled.min(0)), np.maximum(high, filled.max(0))
+        for at, count in counts.items():
+            count += np.bincount(block[:, at][block[:, at] >= 0].astype(np.intp), minlength=len(count))
+    mean = total / n
+    squares = sum(((np.where(np.isnan(block), fill, block) - mean) ** 2).sum(0) for block in _blocks(stored))
+    spread = np.where(low == high, 0.0, np.sqrt(squares / n))
+    return [
+        column.with_categories(counts[at], bool(lacking[at]))
+        if at in counts
+        else column.with_numbers(float(fill[at]), float(mean[at]), float(spread[at]), bool(lacking[at]))
+        for at, column in enumerate(columns)
+    ]
+
+
+def _median(values: Array) -> float:
+    """Of the values that are there; 0 if none is."""
+    here = values[~np.isnan(values)]
+    return float(np.median(here)) if len(here) else 0.0
+
+
+def _blocks(stored: Array) -> Iterator[Array]:
+    """Rows in pieces that fit into memory."""
+    step = max(1, rows.BLOCK // (8 * max(1, stored.shape[1])))
+    return (np.asarray(stored[start : start + step], np.float64) for start in range(0, len(stored), step))
+
+
 def unseen(name: str, categories: Sequence[str], count: int, rows: int) -> str:
     """The warning about categories that no training row has."""
     some = " or ".join(map(repr, categories[:3])) + (f" or {len(categories) - 3} more" if len(categories) > 3 else "")
@@ -212,10 +249,11 @@ class Cells(NamedTuple):
     Arguments:
         name: In the header; "" where there is none.
         number: Of the column in the file, from 1.
-        kind: "number", "date", "category", or "text" that may be any of them.
+        kind: "number", "date", "category", "text" that may be any of them, or "lost": of more than `MANY` texts.
         values: Shape (n,): numbers, or days since 1970-01-01, NaN = missing; else indices into `texts`, -1 = missing.
         missing: How many values are.
         texts: The different texts.
+        counts: How often each of them occurs, if that is known.
     """
 
     name: str
@@ -224,6 +262,7 @@ class Cells(NamedTuple):
     values: Array
     missing: int
     texts: tuple[str, ...] = ()
+    counts: Array | None = None
 
     @property
     def title(self) -> str:
@@ -235,13 +274,11 @@ class Cells(NamedTuple):
         """What the column is called."""
         return self.name or f"column {self.number}"
 
-    def take(self, rows: slice) -> Cells:
-        """The same of some rows; `missing` stays that of all."""
-        return self._replace(values=self.values[rows])
-
 
 def guess(cells: Cells) -> tuple[str, str]:
     """The type that the values look like, and why, if they are left out."""
+    if cells.kind == "lost":
+        return "leave out", f"holds more than {MANY} different texts"
     counts = _counts(cells)
     filled, distinct = len(cells.values) - cells.missing, int((counts > 0).sum())
     if not filled:
@@ -263,13 +300,28 @@ def categories(cells: Cells) -> tuple[str, ...]:
         >>> categories(Cells("a", 1, "text", np.array([0, 1, 2, 0, -1]), 1, ("10", "few", "9", "unused")))
         ('9', '10', 'few')
     """
+    if cells.kind == "lost":
+        return ()
     found = _as_text(cells)
     present = [text for text, count in zip(found.texts, _counts(found), strict=True) if count]
     return tuple(sorted(present, key=lambda text: (np.isnan(_number(text)), np.nan_to_num(_number(text)), text)))
 
 
-def store(cells: Cells, column: Column, complain: Callable[[Cells, Array, str], Exception]) -> Array:
-    """The values as they are stored, shape (n,), float64; warns of categories that `column` does not know.
+@dataclass(frozen=True)
+class Stored:
+    """How the values of a column, shape (n,), become what is stored: as they are, or by a table that they index."""
+
+    values: Array
+    table: Array | None = None
+
+    def some(self, rows: slice) -> Array:
+        """What is stored of some rows, shape (k,), float64."""
+        values = self.values[rows]
+        return values if self.table is None else self.table[values.astype(np.intp)]
+
+
+def store(cells: Cells, column: Column, complain: Callable[[Cells, Array, str], Exception]) -> Stored:
+    """What becomes of the values; warns of categories that `column` does not know.
 
     Arguments:
         complain: Makes the error about the values where a mask, shape (n,), is true, and what is wrong with them.
@@ -277,6 +329,10 @@ def store(cells: Cells, column: Column, complain: Callable[[Cells, Array, str], 
     Raises:
         ValueError: If a value is no number or no date where it should be.
     """
+    if cells.kind == "lost":
+        raise complain(
+            cells, np.ones(1, bool), f"one of more than {MANY} different texts, too many for a {column.type}"
+        )
     if column.type == "category":
         return _indices(_as_text(cells), column)
     if cells.kind in ("number", "date"):
@@ -285,12 +341,13 @@ def store(cells: Cells, column: Column, complain: Callable[[Cells, Array, str], 
         # What is on disk was looked through when it was written there: column by column it is slow to read.
         if not isinstance(cells.values, np.memmap) and (bad := np.isinf(cells.values)).any():
             raise complain(cells, bad, "not a finite number")
-        return cells.values
+        return Stored(cells.values)
     known = _numbers(cells.texts) if column.type == "number" else days(cells.texts)
-    bad = np.append(~np.isfinite(known), False)[cells.values]
-    if bad.any():
+    strange = ~np.isfinite(known) & (_counts(cells) > 0)
+    if strange.any():
+        bad = np.append(strange, False)[cells.values.astype(np.intp)]
         raise complain(cells, bad, "not a finite number" if column.type == "number" else "not a date")
-    return np.append(known, np.nan)[cells.values]
+    return Stored(cells.values, np.append(known, np.nan))
 
 
 def days(texts: Sequence[str]) -> Array:
@@ -341,7 +398,9 @@ def _counts(cells: Cells) -> Array:
     """How often each text occurs."""
     if cells.kind in ("number", "date"):
         return np.empty(0, np.int64)
-    return np.bincount(cells.values[cells.values >= 0], minlength=len(cells.texts))
+    if cells.counts is not None:
+        return cells.counts
+    return np.bincount(cells.values[cells.values >= 0].astype(np.intp), minlength=len(cells.texts))
 
 
 def _numbers(texts: Sequence[str]) -> Array:
@@ -373,12 +432,12 @@ def _as_text(cells: Cells) -> Cells:
     return cells._replace(kind="text", values=np.where(lacking, -1, codes), texts=tuple(texts))
 
 
-def _indices(cells: Cells, column: Column) -> Array:
+def _indices(cells: Cells, column: Column) -> Stored:
     """Texts as indices into the categories of a column."""
     index = {text: float(at) for at, text in enumerate(column.categories)}
-    values = np.array([*(index.get(text, -1.0) for text in cells.texts), np.nan])[cells.values]
-    if count := int((values < 0).sum()):
-        present = _counts(cells)
+    table = np.array([*(index.get(text, -1.0) for text in cells.texts), np.nan])
+    present = _counts(cells)
+    if count := int(present[table[:-1] < 0].sum()):
         names = [text for text, often in zip(cells.texts, present, strict=True) if often and text not in index]
-        warnings.warn(unseen(column.name, names, count, len(values)), stacklevel=5)
-    return values
+        warnings.warn(unseen(column.name, names, count, len(cells.values)), stacklevel=5)
+    return Stored(cells.values, table)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from layerwise.data.disk import picked
 from layerwise.data.row import Array, Floats, Index, Labels, Row
 from layerwise.rows import LazyRows
 
@@ -22,6 +23,7 @@ class Dataset:
         name: Of the set.
         note: Where it is from: which part, what was resized, left out, scaled.
         lengths: Of clips that were padded or cut: how many frames each had, shape (n,), int64.
+        files: Of a folder or zip: the file of each row, as it is called there, shape (n,), strings.
 
     Raises:
         ValueError: If these do not fit together.
@@ -42,6 +44,7 @@ class Dataset:
     name: str
     note: str = ""
     lengths: Labels | None = None
+    files: Array | None = None
 
     def __post_init__(self) -> None:
         if self.x.shape[1:] != self.row.stored:
@@ -78,20 +81,30 @@ class Dataset:
         return LazyRows(self.matrix, (len(self), self.row.size), source=self.x)
 
     def take(self, index: Index) -> Dataset:
-        """The rows at `index` (a slice, whole numbers or a mask); a slice copies nothing."""
-        y, lengths = (None if each is None else each[index] for each in (self.y, self.lengths))
-        return replace(self, x=self.x[index], y=y, lengths=lengths)
+        """The rows at `index`: of a slice nothing is copied; of a map on disk, what a mask picks stays on disk."""
+        y, lengths, files = (None if each is None else each[index] for each in (self.y, self.lengths, self.files))
+        mask = isinstance(index, np.ndarray) and index.dtype == bool
+        x = picked(self.x, np.asarray(index)) if mask else self.x[index]
+        return replace(self, x=x, y=y, lengths=lengths, files=files)
 
     def fitted(self, row: Row | None = None) -> Dataset:
         """The same rows, whose `row` has learned from them what it has to (or is the given one, that has)."""
         return replace(self, row=row or self.row.fitted(self.x))
 
-    def describe(self) -> str:
-        """One line for a terminal."""
+    @property
+    def title(self) -> str:
+        """What it is, in a line."""
         how_many = "all" if self.labelled == len(self) else self.labelled
         labels = f"{len(self.classes)} classes, {how_many} labelled" if self.labelled else "no labels"
-        line = f"{self.name}: {self.row.words(len(self))}, {labels}"
-        return f"{line} ({self.note})" if self.note else line
+        return f"{self.name}: {self.row.words(len(self))}, {labels}"
+
+    def describe(self) -> str:
+        """What it is and what was done to get it, in one line."""
+        return f"{self.title} ({self.note})" if self.note else self.title
+
+    def lines(self) -> str:
+        """The same for a terminal: a line for each thing that was done."""
+        return "\n  ".join([self.title, *self.note.split("; ")]).rstrip()
 
 
 __all__ = ["Array", "Dataset", "Floats", "Index", "Labels", "Row"]

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 import zipfile
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, NamedTuple, TypeVar
+
+import numpy as np
+
+from layerwise.data.row import Array
 
 T = TypeVar("T")
 Place = Path | zipfile.Path
@@ -14,6 +21,8 @@ UNLABELLED = ("unlabelled", "unlabeled")
 PICTURES, SOUNDS, TEXTS = "picture", "sound", "text"
 EXTENSIONS = {SOUNDS: {".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".au"}, TEXTS: {".txt", ".md"}}
 LOOK = 2000  # files by whose names the kind of a folder is told
+AT_ONCE = 8  # files that are read at the same time, at most
+AHEAD = 4  # files per thread that may be done before their turn
 
 
 class Found(NamedTuple):
@@ -24,12 +33,12 @@ class Found(NamedTuple):
 
 
 def place(path: Path) -> Place:
-    """A folder itself, or what is in a zip, which is read where it lies and never unpacked.
+    """A folder or a lone file itself, or what is in a zip, which is read where it lies and never unpacked.
 
     Raises:
         ValueError: If it is no zip, or a member of it points outside.
     """
-    if path.is_dir():
+    if path.is_dir() or path.suffix.lower() != ".zip":
         return path
     try:
         archive = zipfile.ZipFile(path)
@@ -64,7 +73,7 @@ def kind_of(folder: Place) -> str:
 
 
 def splits(folder: Place) -> list[Place]:
-    """The folder itself, or its train/ and test/."""
+    """The folder (or lone file) itself, or its train/ and test/."""
     both: list[Any] = [folder / "train", folder / "test"]
     alone = [part for part in both if part.is_dir()]
     if len(alone) == 1:
@@ -81,11 +90,14 @@ def listing(folder: Place, what: str, wanted: Callable[[str], bool]) -> tuple[li
     Those of a sub-folder have its name for a class; those in `unlabelled/` or in no sub-folder have none.
 
     Arguments:
+        folder: Or one such file.
         what: What such a file is called, for messages.
 
     Raises:
         ValueError: If folders are not like that.
     """
+    if folder.is_file():
+        return [Found(folder, "")], 0
     subfolders = [entry for entry in visible(folder) if entry.is_dir()]
     loose, others = _files(folder, wanted)
     found = [Found(file, "") for file in loose]
@@ -115,6 +127,15 @@ def visible(folder: Place) -> list[Any]:
     return [entry for entry in entries if not entry.name.startswith((".", "__MACOSX"))]
 
 
+def names_of(files: Iterable[Place], root: Path) -> Array:
+    """What files are called in the folder or zip they are from, shape (n,), strings."""
+    names = [
+        file.at if isinstance(file, zipfile.Path) else file.name if file == root else file.relative_to(root).as_posix()
+        for file in files
+    ]
+    return np.array(names, dtype=object)
+
+
 def _files(folder: Place, wanted: Callable[[str], bool]) -> tuple[list[Any], int]:
     files = [entry for entry in visible(folder) if entry.is_file()]
     good = [file for file in files if wanted(Path(file.name).suffix.lower())]
@@ -137,28 +158,60 @@ class Reader:
 
     def __call__(self, file: Place, look: Callable[[BinaryIO], T]) -> T | None:
         """What `look` makes of the open file; None if it is broken and skipped. Whatever it raises is a reason."""
+        return self._settled(file, *self._tried(file, look))
+
+    def each(self, files: Iterable[Place], look: Callable[[BinaryIO], T]) -> Iterator[T | None]:
+        """What `look` makes of each file, in their order.
+
+        Several are read at the same time, in threads: decoders of pictures and sound leave Python's lock alone.
+        """
+        waiting: deque[Any] = deque()
+        pool = ThreadPoolExecutor(threads())
+        try:
+            for file in files:
+                waiting.append((file, pool.submit(self._tried, file, look)))
+                if len(waiting) > AHEAD * threads():
+                    first, found = waiting.popleft()
+                    yield self._settled(first, *found.result())
+            for file, found in waiting:
+                yield self._settled(file, *found.result())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _tried(self, file: Place, look: Callable[[BinaryIO], T]) -> tuple[T | None, str]:
+        """What `look` makes of a file, or why it cannot."""
         try:
             with file.open("rb") as stream:
-                return look(stream)  # type: ignore[arg-type]
+                return look(stream), ""  # type: ignore[arg-type]
         except Exception as error:  # readers of formats raise whatever their parsing trips over
-            reason = str(error) or type(error).__name__
-        if not self.skip:
+            return None, str(error) or type(error).__name__
+
+    def _settled(self, file: Place, found: T | None, reason: str) -> T | None:
+        if reason and not self.skip:
             raise ValueError(
                 f"{file} cannot be read as a {self.what} ({reason}). Mend or remove it, or leave such files "
-                "out with broken='skip'."
+                "out with broken='skip' (--broken skip)."
             )
-        self.skipped.append(file.name)
-        return None
+        if reason:
+            self.skipped.append(file.name)
+        return found
 
     def notes(self, others: int) -> list[str]:
-        """What was skipped and, of `others`, ignored, in words."""
+        """What was skipped and, of `others`, ignored, in words; it warns of the first."""
         said = []
         if self.skipped:
             some = ", ".join(self.skipped[:3]) + (", ..." if len(self.skipped) > 3 else "")
             said.append(f"broken files skipped: {len(self.skipped)} ({some})")
+            warnings.warn(said[0], stacklevel=2)
         if others:
             said.append(f"files that are no {self.what}s ignored: {others}")
         return said
+
+
+def threads() -> int:
+    """How many files are read at the same time: one for each processor that this process may use, at most `AT_ONCE`."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(allowed, AT_ONCE)
 
 
 def name_of(path: Path) -> str:

@@ -12,7 +12,7 @@ from layerwise import rows
 from layerwise.data.arrays import Parts
 from layerwise.data.columns import MISSING, Cells, written
 from layerwise.data.dataset import Array, Dataset, Row
-from layerwise.data.layout import BLOCK, LABELLESS, Codes, Layout, Table, Types, assembled, data_sets, temporary
+from layerwise.data.layout import BLOCK, LABELLESS, Codes, Columns, Layout, Table, Types, assembled, data_sets
 
 
 def read_parquet(
@@ -139,37 +139,31 @@ def _text(value: Any) -> str:
 
 
 def _streamed(path: Path, file: Any, label: str | int | None, types: Types | None, like: Row | None) -> Table:
-    """A table in Parquet that is larger than memory: numbers go to a temporary file, a batch at a time."""
-    from pyarrow import types as kinds
-
+    """A table in Parquet that is larger than memory, read a batch at a time."""
     schema = file.schema_arrow
     index = json.loads(schema.metadata[b"pandas"])["index_columns"] if b"pandas" in (schema.metadata or {}) else []
     header = [name for name in schema.names if name not in index]
     layout = Layout(str(path), header, len(header), label, types, like)
-    numbers = [
-        at for at in layout.features
-        if kinds.is_integer(schema.field(header[at]).type) or kinds.is_floating(schema.field(header[at]).type)
-    ]  # fmt: skip
-    x, missing = _on_disk(layout, file, numbers)
-    others = [at for at in range(layout.width) if at not in numbers]
-    rest = file.read(columns=[header[at] for at in others]).to_pandas()
-    found = {at: _series(rest[header[at]], layout, at) for at in others}
-    for place, at in enumerate(numbers):
-        found[at] = Cells(header[at], at + 1, "number", x[:, place], int(missing[place]))
-    return assembled(layout, [found[at] for at in range(layout.width)], _row_number)
+    columns, start = Columns(layout), 0
+    for batch in file.iter_batches(BLOCK, columns=header):
+        blocks = []
+        for at, name in enumerate(header):
+            cells = _series(batch.column(name).to_pandas(), layout, at)
+            _check_finite(cells, layout, start)
+            values = cells.values
+            if cells.kind not in ("number", "date"):
+                values = np.append(columns.each[at].codes.of(cells.texts), -1)[values]
+            blocks.append((cells.kind, values))
+        columns.add(blocks)
+        start += batch.num_rows
+    return assembled(layout, columns.cells(), _row_number)
 
 
-def _on_disk(layout: Layout, file: Any, numbers: list[int]) -> tuple[Array, Array]:
-    """The columns of numbers in a temporary file, shape (n, columns), and how many values each lacks."""
-    x, missing, start = temporary((file.metadata.num_rows, len(numbers))), np.zeros(len(numbers), np.int64), 0
-    for batch in file.iter_batches(BLOCK, columns=[layout.header[at] for at in numbers]):
-        some = np.column_stack([column.to_pandas().to_numpy(np.float64) for column in batch.columns])
-        if (bad := np.isinf(some)).any():
-            row, column = np.argwhere(bad)[0].tolist()
-            raise ValueError(
-                f"{layout.place}, {_row_number(start + row)}, {layout.title(numbers[column])}: {some[row, column]} is not a "
-                "finite number. Mend it, or leave the row out."
-            )
-        x[start : start + len(some)] = some
-        missing, start = missing + np.isnan(some).sum(0), start + len(some)
-    return x, missing
+def _check_finite(cells: Cells, layout: Layout, start: int) -> None:
+    """Raises an error for an infinite number; `start` is the number of the first row."""
+    if cells.kind == "number" and (bad := np.isinf(cells.values)).any():
+        row = int(bad.argmax())
+        raise ValueError(
+            f"{layout.place}, {_row_number(start + row)}, {cells.title}: {cells.values[row]} is not a finite number. "
+            "Mend it, or leave the row out."
+        )

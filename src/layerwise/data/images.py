@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, TypeVar
 
@@ -12,14 +14,15 @@ import numpy as np
 
 from layerwise.data.arrays import Parts, Piece, parts
 from layerwise.data.dataset import Array, Floats, Row
-from layerwise.data.folders import PICTURES, Found, Reader, listing, name_of, place, splits
+from layerwise.data.disk import empty
+from layerwise.data.folders import PICTURES, Found, Reader, listing, name_of, names_of, place, splits
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 T = TypeVar("T")
 
-MEMORY = 4 << 30
+MOST = 4 << 30
 """Bytes that pictures may take at a size nobody asked for."""
 
 NOT_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
@@ -49,41 +52,49 @@ def read_images(
     A folder that holds train/ and test/, each like that, is an official split. All pictures are turned upright
     by their EXIF tag, laid on white where they are transparent, and made grey if all are grey, else colour. They keep
     their aspect ratio and are centred, and the rest is filled with the colour of their border. Grey pictures are
-    stored with 16 bits if any has more than 8. Of an animation, the first frame is taken.
+    stored with 16 bits if any has more than 8. Of an animation, the first frame is taken. Several are read at the same
+    time; all together lie in a temporary file if they would take more memory than `rows.MEMORY`.
 
     Arguments:
-        folder: Files that are no pictures, by their extension, are left out and counted in the note.
+        folder: Or zip, or a single picture. Files that are no pictures, by extension, are left out and counted in the note.
         size: (height, width) of all; by default that of `like`, or the most common one.
         broken: What to do about a picture that cannot be read: "stop" with an error, or "skip" it and count it.
 
     Raises:
         ValueError: For a picture that cannot be read or is too large to be meant, and for folders not like that.
+        OSError: If a disk has no room for them.
     """
     if size is None and like is not None and like.kind == "image":
         size = like.shape[-2], like.shape[-1]
     if size is not None and (len(size) != 2 or min(size) < 1):
         raise ValueError(f"A size is (height, width) in pixels, each at least 1, not {size}.")
-    listings, others = zip(*(listing(part, PICTURES, _wanted()) for part in splits(place(folder))), strict=True)
+    listings, others = zip(*(listing(part, PICTURES, is_picture) for part in splits(place(folder))), strict=True)
     reader, done = Reader(broken, PICTURES), Counter[str]()
-    headers = {
-        found.file: header for part in listings for found in part if (header := reader(found.file, _picture(_header)))
-    }
+    every = [found.file for part in listings for found in part]
+    with _limits_unsaid():
+        headers = {file: header for file, header in zip(every, reader.each(every, _picture(_header))) if header}
     if not headers:
         raise ValueError(
             f"{folder} holds no picture that can be read ({sum(others)} other files). Give a folder of "
             "pictures, one sub-folder per class, or the path of the data file itself."
         )
     form = _form(list(headers.values()), size, folder)
-    pieces = [_piece([found for found in part if found.file in headers], form, reader, done) for part in listings]
+    known = [[found for found in part if found.file in headers] for part in listings]
+    with _limits_unsaid():
+        pieces = [_piece(part, form, reader, done, folder) for part in known]
     return parts(pieces, name_of(folder), note=_note(form, len(headers), done, reader.notes(sum(others))))
 
 
-def _wanted() -> Callable[[str], bool]:
-    """Whether a file is a picture by its extension."""
+def is_picture(suffix: str) -> bool:
+    """Whether a file is a picture by its extension, in lower case."""
+    return suffix in _extensions()
+
+
+@cache
+def _extensions() -> frozenset[str]:
     from PIL import Image
 
-    known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in _formats()}
-    return known.__contains__
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in _formats())
 
 
 def _formats() -> list[str]:
@@ -98,16 +109,31 @@ def _picture(look: Callable[[Image], T]) -> Callable[[BinaryIO], T]:
     from PIL import Image, UnidentifiedImageError
 
     def seen(stream: BinaryIO) -> T:
+        most = Image.MAX_IMAGE_PIXELS or 1 << 62
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                # A stream, not a name: of a file it can map, Pillow garbles a TIFF that lies on its side.
-                with Image.open(stream, formats=_formats()) as image:
-                    return look(image)
+            # A stream, not a name: of a file it can map, Pillow garbles a TIFF that lies on its side.
+            with Image.open(stream, formats=_formats()) as image:
+                if image.width * image.height > most:
+                    raise Image.DecompressionBombError
+                return look(image)
+        except Image.DecompressionBombError:
+            raise ValueError(
+                f"it has more than {most / 1e6:.3g} million pixels, which could exhaust the memory; save it smaller"
+            ) from None
         except UnidentifiedImageError:
             raise ValueError("its contents are of no format that Pillow knows") from None
 
     return seen
+
+
+@contextmanager
+def _limits_unsaid() -> Iterator[None]:
+    """Without Pillow's warning of pictures that `_picture` refuses. All threads share what is set here."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
 
 
 def _header(image: Image) -> Header:
@@ -136,26 +162,29 @@ def _form(headers: Sequence[Header], size: tuple[int, int] | None, folder: Path)
     grey = all(header.grey for header in headers)
     form = Header(*(size or common), grey, grey and any(header.deep for header in headers))
     need = len(headers) * form.height * form.width * (1 + form.deep if grey else 3)
-    if size is None and need > MEMORY:
+    if size is None and need > MOST:
         raise ValueError(
             f"{folder}: {len(headers)} pictures of {form.height} x {form.width} would take "
-            f"{need / 2**30:.0f} GiB of memory. Choose a smaller size, as in size=(64, 64)."
+            f"{need / 2**30:.0f} GiB. Choose a smaller size, as in size=(64, 64) or --size 64x64, or ask for this one."
         )
     return form
 
 
-def _piece(listed: Sequence[Found], form: Header, reader: Reader, done: Counter[str]) -> Piece:
+def _piece(listed: Sequence[Found], form: Header, reader: Reader, done: Counter[str], folder: Path) -> Piece:
     """The pictures of one part; counts in `done` what was done to them."""
     shape = (form.height, form.width) if form.grey else (form.height, form.width, 3)
-    x = np.empty((len(listed), *shape), np.uint16 if form.deep else np.uint8)
-    labels: list[str] = []
-    for found in listed:
-        if seen := reader(found.file, _picture(lambda image: _drawn(image, form))):
+    x = empty((len(listed), *shape), np.uint16 if form.deep else np.uint8)
+    kept: list[Found] = []
+    drawn = reader.each((found.file for found in listed), _picture(lambda image: _drawn(image, form)))
+    for found, seen in zip(listed, drawn, strict=True):
+        if seen:
             pixels, changes = seen
-            x[len(labels)] = np.rint(pixels, dtype=np.float32)
-            labels.append(found.label)
+            x[len(kept)] = np.rint(pixels, dtype=np.float32)
+            kept.append(found)
             done.update(changes)
-    return Piece(x[: len(labels)], np.array(labels) if any(labels) else None)
+    labels = [found.label for found in kept]
+    names = names_of((found.file for found in kept), folder)
+    return Piece(x[: len(kept)], np.array(labels) if any(labels) else None, names)
 
 
 def _drawn(image: Image, form: Header) -> tuple[Array, list[str]]:

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from layerwise import rows
 from layerwise.data.arrays import Parts
-from layerwise.data.columns import MISSING, TYPES, Cells, Column, ColumnsRow, categories, guess, store, written
+from layerwise.data.columns import (
+    MANY,
+    MISSING,
+    TYPES,
+    Cells,
+    Column,
+    ColumnsRow,
+    Stored,
+    categories,
+    guess,
+    store,
+    written,
+)  # fmt: skip
 from layerwise.data.dataset import Array, Dataset, Row
+from layerwise.data.disk import Pile, empty
 from layerwise.data.labels import encode
 
 LABELS = ("label", "class", "target", "y")
@@ -34,14 +45,14 @@ class Table(NamedTuple):
     Arguments:
         layout: Which column is what.
         columns: All but the labels.
-        labels: Shape (n,), text, "" = none; None where there is no column of them.
+        labels: For each row an index, shape (n,), into texts, -1 = none, and these; None where there is no column of them.
         where: What a row, from 0, is called in messages: line 17.
         note: What was done to it.
     """
 
     layout: Layout
     columns: list[Cells]
-    labels: Array | None
+    labels: tuple[Array, list[str]] | None
     where: Callable[[int], str]
     note: str
 
@@ -200,7 +211,7 @@ def _typed(table: Table) -> list[tuple[Cells, Column]]:
     if all(column.type == "leave out" for _, column in found):
         raise ValueError(
             f"{table.layout.place}: no column is left to learn from: {'; '.join(filter(None, _notes(found, True)))}. "
-            "Say what they are, as in types={'name': 'category'}."
+            "Say what they are, as in types={'name': 'category'} or --types name=category."
         )
     return found
 
@@ -220,16 +231,18 @@ def _refuse_missing(pairs: list[tuple[Cells, Column]], complaint: _Complaint) ->
             raise complaint(cells, lacking, "missing")
 
 
-def _matrix(columns: list[Array]) -> Array:
+def _matrix(columns: list[Stored]) -> Array:
     """Columns side by side, shape (n, columns), float64, in a temporary file where they are large."""
-    n, width = len(columns[0]), len(columns)
-    if (whole := _side_by_side(columns)) is not None:
+    if (
+        all(each.table is None for each in columns)
+        and (whole := _side_by_side([each.values for each in columns])) is not None
+    ):
         return whole
-    if 8 * n * width <= rows.MEMORY:
-        return np.column_stack(columns)
-    x = temporary((n, width))
-    for at in range(0, n, BLOCK):
-        x[at : at + BLOCK] = np.column_stack([column[at : at + BLOCK] for column in columns])
+    x = empty((len(columns[0].values), len(columns)), np.float64)
+    for start in range(0, len(x), BLOCK):
+        some = slice(start, start + BLOCK)
+        for at, column in enumerate(columns):
+            x[some, at] = column.some(some)
     return x
 
 
@@ -242,19 +255,17 @@ def _side_by_side(columns: list[Array]) -> Array | None:
     return whole if [each.ctypes.data for each in columns] == inside else None
 
 
-def temporary(shape: tuple[int, int]) -> Array:
-    """A matrix on disk, float64, that is gone when nobody uses it any more."""
-    with tempfile.TemporaryFile() as file:
-        return np.memmap(file, np.float64, "w+", shape=shape)
-
-
 def _encoded(table: Table, name: str) -> tuple[Array | None, tuple[str, ...]]:
     """The labels as indices into the classes, and those."""
+    if table.labels is None:
+        return None, ()
+    codes, texts = table.labels
     try:
-        (y,), classes = encode([table.labels])
+        (y,), classes = encode([np.array([*texts, ""], np.str_)])
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-    return y, classes
+    assert y is not None
+    return y[codes], classes
 
 
 def _split(whole: Dataset, parts: Sequence[slice | Array]) -> Parts:
@@ -307,7 +318,9 @@ class _Complaint:
 
     def __call__(self, cells: Cells, bad: Array, what: str) -> ValueError:
         row, count = int(np.argmax(bad)), int(bad.sum())
-        text = cells.texts[cells.values[row]] if cells.kind in ("text", "category") and cells.values[row] >= 0 else ""
+        text = (
+            cells.texts[int(cells.values[row])] if cells.kind in ("text", "category") and cells.values[row] >= 0 else ""
+        )
         value = text or (written(cells.values[row : row + 1])[0] if cells.kind in ("number", "date") else "")
         more = f" (and so are {count - 1} more)" if count > 1 else ""
         return ValueError(
@@ -321,7 +334,7 @@ class _Complaint:
         if self.table.layout.like is not None:
             return "The model learned other values from this column: mend them, or leave the rows out."
         name = cells.name or str(cells.number)
-        return f"Mend it, or say what the column is: types={{{name!r}: 'category'}}, or 'leave out'."
+        return f"Mend it, or say what the column is: types={{{name!r}: 'category'}}, or 'leave out' (--types {name}=category)."
 
 
 def assembled(layout: Layout, found: list[Cells], where: Callable[[int], str]) -> Table:
@@ -342,17 +355,23 @@ def _is_index(columns: list[Cells], layout: Layout) -> bool:
     return unnamed and np.array_equal(first.values, np.arange(len(first.values)))
 
 
-def _classes(layout: Layout, cells: Cells, where: Callable[[int], str]) -> Array:
-    """Labels as text, shape (n,), "" = none."""
-    texts = [*map(_class, cells.texts), ""] if cells.kind not in ("number", "date") else []
-    if None in texts:
-        bad = texts.index(None)
+def _classes(layout: Layout, cells: Cells, where: Callable[[int], str]) -> tuple[Array, list[str]]:
+    """Labels as indices into texts, shape (n,), -1 = none, and these."""
+    if cells.kind == "lost":
+        raise ValueError(
+            f"{layout.place}, {cells.title} holds more than {MANY} different labels. Is it the right column?"
+        )
+    texts, found = list[str](), list(map(_class, cells.texts))
+    for bad, text in enumerate(found):
+        if text is not None:
+            texts.append(text)
+            continue
         row, cell = int(np.argmax(cells.values == bad)), cells.texts[bad]
         raise ValueError(
             f"{layout.place}, {where(row)}, {cells.title}: labels are classes, but this is the fraction {cell}. "
             "Name another column (label=...), or label='' for none."
         )
-    return np.array(texts, np.str_)[cells.values]
+    return cells.values.astype(np.intp), texts
 
 
 def _class(cell: str) -> str | None:
@@ -360,6 +379,82 @@ def _class(cell: str) -> str | None:
     if whole := re.fullmatch(r"(-?\d+)\.0*", cell):
         return whole[1]
     return None if re.fullmatch(r"-?\d*\.\d+(e[-+]?\d+)?", cell) else cell
+
+
+class Columns:
+    """Takes the columns of a table block by block: numbers as they are, everything else as codes of its texts.
+
+    What is no label goes to a `Pile`, which puts it on disk where it is large.
+
+    Arguments:
+        layout: Which column is what.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.each = [_Kept(LABELLESS if at == layout.label else MISSING) for at in range(layout.width)]
+        self.pile, self.labels = Pile(len(layout.features)), list[Array]()
+
+    def add(self, blocks: Sequence[tuple[str, Array]]) -> None:
+        """Takes the kind and the values of the next rows, for each column: see `Cells`; codes are those of `each[at].codes`."""
+        taken = [kept.add(kind, values) for kept, (kind, values) in zip(self.each, blocks, strict=True)]
+        if self.layout.label is not None:
+            self.labels.append(taken.pop(self.layout.label).astype(np.int32))
+        self.pile.add(np.column_stack(taken))
+
+    def cells(self) -> list[Cells]:
+        """All columns, as they came."""
+        x, found = self.pile.whole(), list[Cells]()
+        for at, kept in enumerate(self.each):
+            name = self.layout.header[at] if self.layout.header else ""
+            mine = at == self.layout.label
+            values = np.concatenate(self.labels) if mine else x[:, self.layout.features.index(at)]
+            found.append(kept.cells(name, at + 1, values))
+        return found
+
+
+class _Kept:
+    """What is known of a column whose values come block by block."""
+
+    def __init__(self, missing: frozenset[str]) -> None:
+        self.codes, self.missing, self.lost = Codes(missing), 0, False
+        self.blocks: list[tuple[str, int]] = []
+        self.counts = np.zeros(0, np.int64)
+
+    def add(self, kind: str, values: Array) -> Array:
+        """Takes note of a block; gives its values."""
+        self.blocks.append((kind, len(values)))
+        if kind in ("number", "date"):
+            self.missing += int(np.isnan(values).sum())
+        else:
+            self.missing += int((values < 0).sum())
+            self._count(values)
+        return values
+
+    def _count(self, codes: Array) -> None:
+        if not self.lost:
+            found = np.bincount(codes[codes >= 0], minlength=max(len(self.counts), len(self.codes.texts)))
+            found[: len(self.counts)] += self.counts
+            self.counts = found
+        if len(self.codes.texts) > MANY:  # nothing that a model can learn from, and all of memory in time
+            self.lost, self.counts, self.codes = True, np.zeros(0, np.int64), Codes(self.codes.missing)
+
+    def cells(self, name: str, number: int, values: Array) -> Cells:
+        """The column, its values given. Numbers of a column that holds text as well become text again."""
+        kinds = {kind for kind, _ in self.blocks}
+        if len(kinds) == 1 and kinds <= {"number", "date"}:
+            return Cells(name, number, kinds.pop(), values, self.missing)
+        start = 0
+        for kind, count in self.blocks:
+            if kind == "number" and not self.lost:
+                codes = self.codes.of(written(values[start : start + count]))
+                self._count(codes)
+                values[start : start + count] = codes
+            start += count
+        if self.lost:
+            return Cells(name, number, "lost", values, self.missing)
+        kind = "category" if kinds == {"category"} else "text"
+        return Cells(name, number, kind, values, self.missing, tuple(self.codes.texts), self.counts)
 
 
 class Codes(dict[str, int]):

@@ -21,6 +21,7 @@ from layerwise.data.dataset import Array
 CIFAR = "cifar-10-binary.tar.gz"
 RECORD = 1 + 3 * 32 * 32  # a label, then the red, the green and the blue plane
 BATCH = 10_000  # records of an official file
+BATCHES = re.compile(r"(data_batch_|test_)\w+\.bin(\.xz|\.gz)?")
 
 ORL = ("orl_faces.zip", "att_faces.zip")
 PEOPLE, PHOTOS = 40, 10
@@ -28,7 +29,9 @@ FACE = (112, 92)
 
 
 def read_cifar10(folder: Path) -> Parts:
-    """CIFAR-10 in its binary form: the official archive, or the files in it, packed by xz or gzip or not.
+    """CIFAR-10 in its binary form: the official archive (or the folder it is in), or a folder of the files in it.
+
+    These may be packed by xz or gzip.
 
     Files called data_batch_*.bin are for training, those called test_*.bin for testing. Where they are less than the
     whole, the note says how much. Nothing is unpacked to disk.
@@ -36,7 +39,7 @@ def read_cifar10(folder: Path) -> Parts:
     Raises:
         ValueError: If a file is broken, or holds no records of CIFAR-10.
     """
-    archive = folder / CIFAR
+    archive = folder if folder.is_file() else folder / CIFAR
     members = dict(_of_archive(archive) if archive.is_file() else _of_files(folder))
     train, test = (
         [members[name] for name in sorted(members) if name.startswith(start)] for start in ("data_", "test_")
@@ -77,6 +80,13 @@ def read_orl_faces(folder: Path) -> Parts:
     return parts(pieces, "orl_faces", note="photographs 1 to 5 of each person are for training, 6 to 10 for testing")
 
 
+def is_cifar10(path: Path) -> bool:
+    """Whether a path is the official archive, or a folder that holds it or its files."""
+    if path.is_dir():
+        return any(file.name == CIFAR or BATCHES.fullmatch(file.name) for file in path.iterdir())
+    return path.name == CIFAR
+
+
 def _of_archive(path: Path) -> Iterator[tuple[str, bytes]]:
     """Names and contents of the files in the official archive, read as it is unpacked."""
     try:
@@ -93,7 +103,7 @@ def _of_files(folder: Path) -> Iterator[tuple[str, bytes]]:
     """Names, without what packed them, and contents of the files in a folder."""
     openers: dict[str, Any] = {".bin": open, ".xz": lzma.open, ".gz": gzip.open}
     for path in sorted(folder.iterdir()):
-        if re.fullmatch(r"(data_batch_|test_)\w+\.bin(\.xz|\.gz)?", path.name):
+        if BATCHES.fullmatch(path.name):
             try:
                 with openers[path.suffix](path, "rb") as stream:
                     yield path.name, _limited(stream, path.name)

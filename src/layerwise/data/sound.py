@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import wave
 import zipfile
 from collections import Counter
@@ -21,7 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from layerwise.data.arrays import Parts, Piece, parts
-from layerwise.data.folders import EXTENSIONS, SOUNDS, Found, Place, Reader, listing, name_of, place, splits
+from layerwise.data.disk import empty
+from layerwise.data.folders import EXTENSIONS, SOUNDS, Found, Place, Reader, listing, name_of, names_of, place, splits
 from layerwise.data.row import Array, Floats, Row
 
 if TYPE_CHECKING:
@@ -390,7 +392,8 @@ class Header(NamedTuple):
 def _read(listings: Sequence[Sequence[Found]], asked: Asked, reader: Reader, path: Path, others: int) -> Parts:
     """The parts of a set of clips."""
     _soundfile()  # a reader would take its absence for broken files
-    headers = {found.file: header for part in listings for found in part if (header := reader(found.file, _header))}
+    every = [found.file for part in listings for found in part]
+    headers = {file: header for file, header in zip(every, reader.each(every, _header), strict=True) if header}
     known = [[found for found in part if found.file in headers] for part in listings]
     if not all(known):
         raise ValueError(
@@ -400,7 +403,7 @@ def _read(listings: Sequence[Sequence[Found]], asked: Asked, reader: Reader, pat
         )
     row = _row([headers[found.file] for found in known[0]], len(headers), asked, path)
     done = Counter[str]()
-    pieces, lengths = zip(*(_piece(part, headers, row, reader, done) for part in known), strict=True)
+    pieces, lengths = zip(*(_piece(part, headers, row, reader, done, path) for part in known), strict=True)
     note = "; ".join([_form(row, asked), *_changes(done, row), *reader.notes(others)])
     found = parts(pieces, name_of(path), row=row, note=note)
     return tuple(replace(part, lengths=length) for part, length in zip(found, lengths, strict=True))
@@ -422,7 +425,7 @@ def _row(headers: Sequence[Header], total: int, asked: Asked, path: Path) -> Sou
     if need > MEMORY:
         raise ValueError(
             f"{path}: {total} clips of {row.samples / rate:.0f} s would take {need / 2**30:.0f} GiB of memory. "
-            "Choose a shorter length, as in seconds=10."
+            "Choose a shorter length, as in seconds=10 or --seconds 10."
         )
     return row
 
@@ -439,21 +442,23 @@ def _like(like: SoundRow, asked: Asked) -> SoundRow:
 
 
 def _piece(
-    listed: Sequence[Found], headers: dict[Place, Header], row: SoundRow, reader: Reader, done: Counter[str]
+    listed: Sequence[Found], headers: dict[Place, Header], row: SoundRow, reader: Reader, done: Counter[str], path: Path
 ) -> tuple[Piece, Array]:
     """The clips of one part and their lengths in frames; counts in `done` what was done to them."""
-    x = np.empty((len(listed), *row.shape), np.float16)
-    labels: list[str] = []
+    x = empty((len(listed), *row.shape), np.float16)
+    kept: list[Found] = []
     lengths: list[int] = []
-    for found in listed:
-        decibels = reader(found.file, lambda stream: row.decibels(_heard(stream, row)))
+    heard = reader.each((found.file for found in listed), lambda stream: row.decibels(_heard(stream, row)))
+    for found, decibels in zip(listed, heard, strict=True):
         if decibels is not None:
             header = headers[found.file]
-            x[len(labels)] = decibels
-            labels.append(found.label)
+            x[len(kept)] = decibels
+            kept.append(found)
             lengths.append(header.frames(row.rate, row.hop))
             done.update(_done(header, row, lengths[-1], silent=decibels.max() == row.low))
-    return Piece(x[: len(labels)], np.array(labels) if any(labels) else None), np.array(lengths, np.int64)
+    labels = [found.label for found in kept]
+    names = names_of((found.file for found in kept), path)
+    return Piece(x[: len(kept)], np.array(labels) if any(labels) else None, names), np.array(lengths, np.int64)
 
 
 def _done(header: Header, row: SoundRow, frames: int, silent: bool) -> list[str]:
@@ -494,6 +499,7 @@ def _changes(done: Counter[str], row: SoundRow) -> list[str]:
 def _header(stream: BinaryIO) -> Header:
     with _opened(stream) as file:
         header = Header(file.samplerate, file.channels, file.frames)
+        _check_whole(file.extra_info)
     if not RATES[0] <= header.rate <= RATES[1]:
         raise ValueError(f"its header gives a sampling rate of {header.rate} Hz")
     if header.samples == 0:
@@ -501,6 +507,13 @@ def _header(stream: BinaryIO) -> Header:
     if header.samples >= 1 << 62:  # libsndfile's word for a stream whose end it does not know
         raise ValueError("its header does not say how long it is")
     return header
+
+
+def _check_whole(log: str) -> None:
+    """Raises an error if libsndfile found less in a file than its header says (WAV, AIFF); recorders that stream say 2 GiB."""
+    cut = re.search(r"^ *(?:data|SSND) *: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
+    if cut and int(cut[2]) < int(cut[1]) < 0x7FFFF000:
+        raise ValueError(f"it is cut short: {cut[2]} of {cut[1]} bytes of sound are there")
 
 
 def _heard(stream: BinaryIO, row: SoundRow) -> Array:

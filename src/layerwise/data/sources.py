@@ -13,10 +13,11 @@ import numpy as np
 from layerwise.data.arrays import Parts, idx_files, is_idx, read_idx, read_idx_folder, read_npy, read_npz
 from layerwise.data.catalogue import find, read_known, suggest
 from layerwise.data.dataset import Dataset, Labels, Row
-from layerwise.data.folders import PICTURES, SOUNDS, TEXTS, kind_of, place
+from layerwise.data.folders import EXTENSIONS, PICTURES, SOUNDS, TEXTS, kind_of, place
 from layerwise.data.frames import read_frame, read_parquet
-from layerwise.data.images import read_images
+from layerwise.data.images import is_picture, read_images
 from layerwise.data.labels import hold_out
+from layerwise.data.photographs import is_cifar10, read_cifar10
 from layerwise.data.sound import read_sounds
 from layerwise.data.tables import read_csv
 from layerwise.data.text import TextRow, read_text, read_text_table, read_texts
@@ -78,23 +79,46 @@ def load(
         >>> print(load("digits", "train").describe())
         digits: 1297 images of 8 x 8, 10 classes, all labelled (training part of its own split; fixed split ...)
     """
+    how: dict[str, Any] = {
+        "size": size, "label": label, "types": types, "text": text, "form": form, "length": length, "hertz": hertz,
+        "seconds": seconds, "bands": bands, "broken": broken,
+    }  # fmt: skip
     if part not in ("train", "test", "all"):
         raise ValueError(f"A part is 'train', 'test' or 'all', not {part!r}.")
+    if part != "all":
+        train, test = load_both(source, holdout=holdout, seed=seed, like=like, **how)
+        return train if part == "train" else not_empty(test)
+    joined = _joined(_read(source, how | {"like": like}))
+    return joined if like else joined.fitted()
+
+
+def load_both(
+    source: str | Path | Any, *, holdout: float = 0.2, seed: int = 0, like: Row | None = None, **how: Any
+) -> tuple[Dataset, Dataset]:
+    """The training part and the test part, which may be empty, as `load` gives them, but read once."""
     if not 0 < holdout < 1:
         raise ValueError(f"The share to hold out lies between 0 and 1, not at {holdout}.")
-    how = {"size": size, "label": label, "types": types, "text": text, "form": form, "length": length, "rate": hertz,
-           "seconds": seconds, "bands": bands, "broken": broken, "like": like}  # fmt: skip
-    found = _read(source, how)
-    if part == "all":
-        joined = _joined(found)
-        return joined if like else joined.fitted()
+    found = _read(source, how | {"like": like})
     train, test = found if len(found) == 2 else _split(found[0], holdout, seed)
-    if part == "test" and not len(test):
-        raise ValueError(f"{test.name}: no row can be held out for testing without emptying a class. Give more rows.")
     if like is None:
         train = train.fitted()
         test = test.fitted(train.row)
-    return train if part == "train" else test
+    return train, test
+
+
+def not_empty(test: Dataset) -> Dataset:
+    """A test part that has rows."""
+    if not len(test):
+        raise ValueError(f"{test.name}: no row can be held out for testing without emptying a class. Give more rows.")
+    return test
+
+
+def is_text(source: str | Path, text: str | Sequence[str] | None = None) -> bool:
+    """Whether rows of a source are texts; false for what is not there."""
+    if record := find(str(source)):
+        return record.kind == "text"
+    path = Path(source).expanduser()
+    return text is not None or (path.exists() and _kind(path) in ("texts", ".txt"))
 
 
 def _read(source: str | Path | Any, asked: Mapping[str, Any]) -> Parts:
@@ -109,31 +133,36 @@ def _read(source: str | Path | Any, asked: Mapping[str, Any]) -> Parts:
         reader = read_text_table
     known = inspect.signature(reader).parameters
     for name, value in given.items():
-        if name not in known:
+        if INSIDE.get(name, name) not in known:
             what = "this frame" if framed else source
             raise ValueError(f"{name}={value!r} was given, but {what} is not {FOR[name]}. Leave it out.")
+    given = {INSIDE.get(name, name): value for name, value in given.items()}
     given |= {"like": like} if like is not None and "like" in known else {}
     return read_known(record, **given) if record else reader(path, **given)
 
 
 READERS: dict[str, Callable[..., Parts]] = {
     ".npz": read_npz, ".npy": read_npy, "idx": read_idx, "idx folder": read_idx_folder, "images": read_images,
-    "sounds": read_sounds, "texts": read_texts, ".txt": read_text,
+    "CIFAR-10": read_cifar10, "sounds": read_sounds, "texts": read_texts, ".txt": read_text,
     "table": read_csv, ".parquet": read_parquet, ".pq": read_parquet,
 }  # fmt: skip
 FOLDERS = {PICTURES: "images", SOUNDS: "sounds", TEXTS: "texts"}
 TABLES = (".csv", ".tsv", ".data")
 FOR = {
     "size": "a folder of pictures", "broken": "a folder of files", "label": "a table", "types": "a table",
-    "text": "a table", "form": "text", "length": "text", "rate": "sound", "seconds": "sound", "bands": "sound",
+    "text": "a table", "form": "text", "length": "text", "hertz": "sound", "seconds": "sound", "bands": "sound",
 }  # fmt: skip
 """What each option of reading is for."""
+INSIDE = {"hertz": "rate"}
+"""What a reader calls an option where that is another name."""
 
 
 def _kind(path: Path) -> str:
     """Which reader a path is for."""
     if not path.exists():
         raise FileNotFoundError(f"{path} is neither a known set nor a path that exists. {suggest(str(path))}")
+    if is_cifar10(path):
+        return "CIFAR-10"
     if path.is_dir():
         return "idx folder" if idx_files(path) else FOLDERS[kind_of(path)]
     if path.stat().st_size == 0:
@@ -149,10 +178,14 @@ def _kind(path: Path) -> str:
         return FOLDERS[kind_of(place(path))]
     if path.suffix.lower() in READERS:
         return path.suffix.lower()
+    if path.suffix.lower() in EXTENSIONS[SOUNDS]:
+        return "sounds"
+    if is_picture(path.suffix.lower()):
+        return "images"
     raise ValueError(
         f"{path}: {path.suffix or 'a name without extension'} is of no known kind. Readable are .npz, .npy, "
-        f"{', '.join(TABLES)}, .txt (or .gz of these), .parquet, idx files (...-idx3-ubyte), and folders or zips of pictures, "
-        "sounds or texts."
+        f"{', '.join(TABLES)}, .txt (or .gz of these), .parquet, idx files (...-idx3-ubyte), CIFAR-10's binary files, "
+        "pictures and sounds, and folders or zips of pictures, sounds or texts."
     )
 
 
@@ -166,7 +199,8 @@ def _joined(found: Parts) -> Dataset:
         y = np.concatenate([_labels(train), _labels(test)])
     note = train.note.replace("training part of its own split", "training and test parts together", 1)
     lengths = None if train.lengths is None or test.lengths is None else np.concatenate([train.lengths, test.lengths])
-    return replace(train, x=np.concatenate([train.x, test.x]), y=y, note=note, lengths=lengths)
+    files = None if train.files is None or test.files is None else np.concatenate([train.files, test.files])
+    return replace(train, x=np.concatenate([train.x, test.x]), y=y, note=note, lengths=lengths, files=files)
 
 
 def _labels(data: Dataset) -> Labels:
@@ -175,8 +209,8 @@ def _labels(data: Dataset) -> Labels:
 
 def _split(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
     """Training and test parts of a set that has no official ones."""
-    if isinstance(data.x, np.memmap):
-        # Rows picked at random would have to be copied, and the file may be larger than memory.
+    if isinstance(data.x, np.memmap) and not data.labelled:
+        # Rows picked at random would have to be copied, which brings nothing where there are no classes to be even over.
         cut = len(data) - min(max(1, round(share * len(data))), len(data) - 1)
         indices: tuple[Any, Any] = slice(0, cut), slice(cut, None)
         how = f"the last {len(data) - cut} of {len(data)} rows, in the order of the file"

@@ -14,9 +14,9 @@ from typing import TextIO
 import numpy as np
 
 from layerwise.data.arrays import Parts, unpacked
-from layerwise.data.columns import MISSING, Cells, written
+from layerwise.data.columns import MISSING
 from layerwise.data.dataset import Array, Row
-from layerwise.data.layout import LABELLESS, LABELS, Codes, Layout, Table, Types, assembled, data_sets, names_of
+from layerwise.data.layout import LABELS, Codes, Columns, Layout, Table, Types, assembled, data_sets, names_of
 
 LINES = 4096  # read at once
 
@@ -52,7 +52,22 @@ def _open(path: Path) -> Iterator[Iterator[Line]]:
         with unpacked(path) as stream, io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
             yield _lines(text)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} is not CSV in UTF-8 ({error}). Export it as plain CSV, UTF-8.") from error
+        place = f", line {_bad_line(path)}:" if isinstance(error, UnicodeDecodeError) else " is"
+        raise ValueError(
+            f"{path}{place} not CSV in UTF-8 ({error}). Export it as plain CSV, UTF-8; or convert it: "
+            "iconv -f ENCODING -t UTF-8 (often WINDOWS-1252 or UTF-16)."
+        ) from error
+
+
+def _bad_line(path: Path) -> int:
+    """The first line that is not UTF-8, from 1."""
+    with unpacked(path) as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return number
 
 
 def _read(
@@ -69,18 +84,18 @@ def _read(
     if not first:
         raise ValueError(f"{place} has no rows. A table has at least one line of values.")
     layout = Layout(place, header, len(header or first[0][1]), label, types, like)
-    collectors = [
-        _Collector(LABELLESS if index == layout.label else MISSING, _as_texts(layout, index))
-        for index in range(layout.width)
-    ]
+    columns, as_texts = Columns(layout), [_as_texts(layout, index) for index in range(layout.width)]
     numbers, rest = array("q"), chain(first, lines)
     while some := list(islice(rest, LINES)):
         _check_lengths(layout, some)
         numbers.extend(number for number, _ in some)
-        for collector, cells in zip(collectors, zip(*(cells for _, cells in some), strict=True), strict=True):
-            collector.add(cells)
-    found = [collector.cells(header[index] if header else "", index + 1) for index, collector in enumerate(collectors)]
-    return assembled(layout, found, lambda row: f"line {numbers[row]}")
+        columns.add(
+            [
+                _block(cells, kept.codes, text)
+                for cells, kept, text in zip(zip(*(cells for _, cells in some)), columns.each, as_texts, strict=True)
+            ]
+        )
+    return assembled(layout, columns.cells(), lambda row: f"line {numbers[row]}")
 
 
 def _as_texts(layout: Layout, index: int) -> bool:
@@ -97,42 +112,22 @@ def _check_lengths(layout: Layout, lines: Iterable[Line]) -> None:
             )
 
 
-class _Collector:
-    """Takes the cells of one column as they are read, and keeps them small: as numbers while they are, else as codes.
+def _block(cells: Sequence[str], codes: Codes, text: bool) -> tuple[str, Array]:
+    """Cells of one column as numbers, or else (or if `text`, where numbers are text, too) as codes; and which it is."""
+    numbers = None if text else _numbers(cells, codes.missing)
+    return ("text", codes.of(cells)) if numbers is None else ("number", numbers)
 
-    Arguments:
-        missing: What means that a value is missing.
-        text: Whether numbers are text, too.
-    """
 
-    def __init__(self, missing: frozenset[str], text: bool) -> None:
-        self.codes, self.text, self.chunks = Codes(missing), text, list[Array]()
-
-    def add(self, cells: Sequence[str]) -> None:
-        """Takes the next cells."""
-        numbers = None if self.text else self._numbers(cells)
-        self.chunks.append(self.codes.of(cells) if numbers is None else numbers)
-
-    def cells(self, name: str, number: int) -> Cells:
-        """All that came. Numbers of a column that holds text as well become text again."""
-        if not self.text and all(chunk.dtype == np.float64 for chunk in self.chunks):
-            values = np.concatenate(self.chunks)
-            return Cells(name, number, "number", values, int(np.isnan(values).sum()))
-        texts = [self.codes.of(written(chunk)) if chunk.dtype == np.float64 else chunk for chunk in self.chunks]
-        codes = np.concatenate(texts)
-        return Cells(name, number, "text", codes, int((codes < 0).sum()), tuple(self.codes.texts))
-
-    def _numbers(self, cells: Sequence[str]) -> Array | None:
-        """The cells as numbers, NaN = missing; None if one is text, or too large for a number."""
-        missing = self.codes.missing
+def _numbers(cells: Sequence[str], missing: frozenset[str]) -> Array | None:
+    """The cells as numbers, NaN = missing; None if one is text, or too large for a number."""
+    try:
         try:
-            try:
-                values = np.array(list(map(float, cells)))
-            except ValueError:
-                values = np.array([np.nan if cell.lower() in missing else float(cell) for cell in cells])
+            values = np.array(list(map(float, cells)))
         except ValueError:
-            return None
-        return None if np.isinf(values).any() else values
+            values = np.array([np.nan if cell.lower() in missing else float(cell) for cell in cells])
+    except ValueError:
+        return None
+    return None if np.isinf(values).any() else values
 
 
 def _lines(text: TextIO) -> Iterator[Line]:

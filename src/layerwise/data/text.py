@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from layerwise.data.arrays import Parts, Piece, unpacked
 from layerwise.data.dataset import Dataset
-from layerwise.data.folders import EXTENSIONS, TEXTS, Found, Reader, listing, name_of, place, splits
+from layerwise.data.folders import EXTENSIONS, TEXTS, Found, Reader, listing, name_of, names_of, place, splits
 from layerwise.data.labels import encode
 from layerwise.data.row import Array, Floats, Row
 from layerwise.data.tables import LABELS, Line, _is_header, _lines
@@ -38,6 +38,7 @@ UNKNOWN = 1  # its id; 0 is padding, and the vocabulary follows
 SPECIAL = ["[PAD]", "[UNK]"]  # the same two for the library that finds subwords
 
 CHUNK = 256  # characters per row of one long text
+LARGEST = 1 << 26  # bytes of one text in a folder or zip, which might unpack to anything
 PARQUET = (".parquet", ".pq")
 BLOCK = 1000  # texts that are numbers at once where all are looked through
 
@@ -337,7 +338,7 @@ def read_texts(
     wanted = EXTENSIONS[TEXTS].__contains__
     listings, others = zip(*(listing(part, TEXTS, wanted) for part in splits(place(path))), strict=True)
     reader = Reader(broken, TEXTS)
-    pieces, notes = _without_empty([_files(part, reader) for part in listings], "file")
+    pieces, notes = _without_empty([_files(part, reader, path) for part in listings], "file")
     return _parts(pieces, name_of(path), row, [*notes, *reader.notes(sum(others))])
 
 
@@ -571,16 +572,22 @@ def _piece(texts: Sequence[str], labels: Sequence[str] | None = None) -> Piece:
     return Piece(np.array(texts, dtype=object), None if labels is None else np.array(labels, dtype=np.str_))
 
 
-def _files(part: Sequence[Found], reader: Reader) -> Piece:
+def _files(part: Sequence[Found], reader: Reader, path: Path) -> Piece:
     """The texts of files that can be read, and their labels if any has one."""
-    read = [(reader(found.file, _text_of), found.label) for found in part]
-    kept = [(text.strip(), label) for text, label in read if text is not None]
-    labels = [label for _, label in kept]
-    return _piece([text for text, _ in kept], labels if any(labels) else None)
+    read = [(reader(found.file, _text_of), found) for found in part]
+    kept = [(text.strip(), found) for text, found in read if text is not None]
+    labels = [found.label for _, found in kept]
+    piece = _piece([text for text, _ in kept], labels if any(labels) else None)
+    return piece._replace(files=names_of((found.file for _, found in kept), path))
 
 
 def _text_of(stream: BinaryIO) -> str:
-    return _decoded(stream.read())
+    held = stream.read(LARGEST + 1)
+    if len(held) > LARGEST:
+        raise ValueError(
+            f"it is larger than {LARGEST >> 20} MiB, which is no text; cut it, or give it as a file of lines"
+        )
+    return _decoded(held)
 
 
 def _read(path: Path) -> str:
@@ -613,7 +620,7 @@ def _without_empty(pieces: Sequence[Piece], what: str) -> tuple[list[Piece], lis
     masks = [piece.x != "" for piece in pieces]
     empty = sum(int((~mask).sum()) for mask in masks)
     kept = [
-        Piece(piece.x[mask], None if piece.labels is None else piece.labels[mask])
+        piece._replace(**{name: each[mask] for name, each in piece._asdict().items() if each is not None})
         for piece, mask in zip(pieces, masks, strict=True)
     ]
     return kept, [f"empty {what}s left out: {empty}"] if empty else []
@@ -626,7 +633,7 @@ def _parts(pieces: Sequence[Piece], name: str, row: TextRow, notes: Sequence[str
     labels, classes = encode([piece.labels for piece in pieces])
     whose = ("",) if len(pieces) == 1 else ("training part of its own split", "test part of its own split")
     return tuple(
-        Dataset(piece.x, y, classes, row, name, "; ".join(filter(None, (part, *notes))))
+        Dataset(piece.x, y, classes, row, name, "; ".join(filter(None, (part, *notes))), files=piece.files)
         for piece, y, part in zip(pieces, labels, whose, strict=True)
     )
 
