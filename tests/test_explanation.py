@@ -18,11 +18,21 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 import layerwise
-from layerwise import DBNClassifier, DeepAutoencoder, RBMTransformer, StackedAutoencoderClassifier, explain
+from layerwise import (
+    DBNClassifier,
+    DeepAutoencoder,
+    NetworkClassifier,
+    NetworkRegressor,
+    RBMTransformer,
+    StackedAutoencoderClassifier,
+    explain,
+)
 from layerwise.data import Dataset, Row, load
+from layerwise.data.text import TextRow
 from layerwise.explanation import gather
 from layerwise.findings import Explanation, unpack
 from layerwise.health import HealthWarning
+from layerwise.subject import WIDEST, code_of
 
 IMAGE = Row("image", (8, 8), low=0, high=1)
 X, Y = load_digits(return_X_y=True)
@@ -51,9 +61,20 @@ MAKE = {
     "rbm": lambda: RBMTransformer(20, epochs=3, random_state=0).fit(X[SEEN]),
     "partial": lambda: RBMTransformer(20, random_state=0).partial_fit(X[:100]).partial_fit(X[100:200]),
     "table": lambda: DBNClassifier((12,), up_down_epochs=1, **QUICK).fit(CANCER.data[SEEN], CANCER.target[SEEN]),
+    "cnn": lambda: NetworkClassifier(
+        shape=(8, 8), layers=(6, 8), options={"hidden": (10,)}, epochs=3, random_state=0
+    ).fit(X[SEEN], Y[SEEN]),
+    "resnet": lambda: NetworkClassifier("resnet", shape=(8, 8), layers=(4, 6), epochs=2, random_state=0).fit(
+        X[SEEN], Y[SEEN]
+    ),
+    "lstm": lambda: NetworkClassifier("lstm", shape=(8, 8), layers=(6,), epochs=2, random_state=0).fit(
+        X[SEEN], Y[SEEN]
+    ),
+    "grown": lambda: NetworkClassifier("mlp", layers=(12, 8), pretrain="greedy", **QUICK).fit(X[SEEN], few_labels()),
+    "numbers": lambda: NetworkRegressor(layers=(8,), epochs=2, random_state=0).fit(X[SEEN], Y[SEEN] / 2),
 }
-IMAGES = [name for name in MAKE if name != "table"]
-CLASSIFIERS = ["dbn", "generative", "gaussian", "baseline", "stacked", "table"]
+NETWORKS = ["cnn", "resnet", "lstm", "grown", "numbers"]
+CLASSIFIERS = ["dbn", "generative", "gaussian", "baseline", "stacked", "table", "cnn", "resnet", "lstm", "grown"]
 REBUILD = ["dbn", "generative", "gaussian", "stacked", "deep", "deep-baseline", "rbm"]
 
 
@@ -222,6 +243,60 @@ def test_tuning_is_said_to_have_moved_the_weights_it_moved() -> None:
     assert [found(name).health.layers[0].moved for name in ("baseline", "generative", "deep", "rbm")] == [None] * 4
 
 
+# -- networks ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_cnn_shows_the_filters_of_its_lowest_convolution() -> None:
+    layer, weight = found("cnn").weights[0], fitted("cnn").network_.layer1.conv.weight.detach()
+    drawn = torch.tensor(layer.pictures.copy()).float() * layer.scale / 127  # type: ignore[union-attr]
+    torch.testing.assert_close(drawn, weight[layer.unit, 0], atol=layer.scale / 127, rtol=0)
+    assert sorted(layer.unit) == list(range(6)) and layer.scale == pytest.approx(float(weight.abs().max()))
+    assert [each.pictures is None for each in found("cnn").weights] == [False, True, True]
+
+
+@pytest.mark.parametrize("name", ["cnn", "resnet"])
+def test_the_state_of_a_map_is_its_largest(name: str) -> None:
+    model, told = fitted(name), found(name)
+    x = torch.from_numpy(X[NEW].astype(np.float32))
+    with torch.no_grad():
+        maps = model.network_[:2](x)
+    assert told.model.widths[:2] == [64, maps.shape[1]]
+    largest = maps.flatten(2).amax(2)
+    for each in told.weights[0].strongest:
+        assert each.states == pytest.approx(largest[each.rows, each.unit].tolist(), rel=1e-5)
+        assert each.states[0] == pytest.approx(float(largest[:, each.unit].max()), rel=1e-5)
+    assert told.health.layers[0].dead == int((largest.amax(0) <= 0).sum()) and "relu" in told.health.layers[0].kind
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_layers_of_a_network_are_its_stages(name: str) -> None:
+    model, told = fitted(name), found(name)
+    stages = [stage for stage, _ in model.network_.named_children()][1:-1]
+    assert told.model.depth == len(stages) == len(told.keeping.layers) - 1 == len(told.health.layers)
+    assert told.model.parameters == model.parameters_ and told.model.kinds[0] == "standardised"
+
+
+@pytest.mark.parametrize("positions", [(40, 40), (20, 31), (6, 6)])
+def test_wide_codes_are_averaged_until_they_fit(positions: tuple[int, int]) -> None:
+    values = torch.rand(2, 16, *positions)
+    code = code_of(values)
+    assert code.shape[1] <= WIDEST and code.min() >= 0 and code.max() <= 1
+    assert values[0].numel() > WIDEST or torch.equal(code, values.flatten(1))
+
+
+def test_symbols_are_counted_before_a_probe_reads_them() -> None:
+    texts = np.array(["good good film", "bad film", "good song", "bad bad song"] * 10)
+    row = TextRow(form="words").fitted(texts)
+    data = Dataset(texts, np.array([0, 1, 0, 1] * 10), ("good", "bad"), row, "films")
+    model = NetworkClassifier("lstm", vocabulary=row.ids, layers=(4,), epochs=2, random_state=0).fit(
+        data.matrix(), data.y
+    )
+    told = gather(model, data)
+    assert told.keeping.layers[0].label == "Symbol counts" and told.keeping.layers[0].probe == 0
+    assert told.gallery.texts[0] == texts[told.gallery.numbers[0]] and told.gallery.pictures is None
+    assert told.weights[0].pictures is None and told.weights[0].table is None and told.weights[0].strongest
+
+
 # -- what does not apply is left out, with the reason ------------------------------------------------------------------
 
 
@@ -231,6 +306,8 @@ def test_tuning_is_said_to_have_moved_the_weights_it_moved() -> None:
         ("dbn", set()), ("generative", set()), ("gaussian", set()), ("table", set()),
         ("baseline", {"Reconstructions", "Dreams"}), ("stacked", {"Dreams"}),
         ("deep", {"Dreams", "Mistakes", "Gradients"}), ("rbm", {"Dreams", "Mistakes", "Gradients"}),
+        ("cnn", {"Reconstructions", "Dreams"}), ("lstm", {"Reconstructions", "Dreams"}),
+        ("grown", {"Reconstructions", "Dreams"}), ("numbers", {"Reconstructions", "Dreams", "Mistakes"}),
     ],
 )  # fmt: skip
 def test_what_is_left_out_has_a_reason(name: str, missing: set[str]) -> None:

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import warnings
+import wave
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,8 +21,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from layerwise import DBNClassifier, RBMTransformer, explain
+from layerwise import DBNClassifier, NetworkClassifier, RBMTransformer, explain
 from layerwise.data import Dataset, Row
+from layerwise.data.sound import SoundRow
+from layerwise.data.text import TextRow
 from layerwise.health import HealthWarning
 from layerwise.report import charts, pictures, render
 from layerwise.report.page import asset
@@ -69,6 +72,26 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
+def spoken() -> tuple[NetworkClassifier, Dataset]:
+    """Made-up spectrograms of two classes, and a convolutional net that hardly knows them."""
+    row, random = SoundRow.of(4000, bands=12, seconds=0.4), np.random.RandomState(0)
+    y = random.randint(2, size=60)
+    x = random.rand(60, *row.shape) + (np.arange(12) < 6 * y[:, None])[..., None]
+    levels = (row.low or 0) + ((row.high or 0) - (row.low or 0)) * x / 2
+    data = Dataset(levels.astype(np.float32), y, ("high", "low"), row, "hums")
+    net = NetworkClassifier("cnn", shape=(1, *row.shape), layers=(4,), epochs=1, rate=1e-4, random_state=0)
+    return net.fit(data.matrix(), data.y), data
+
+
+def written() -> tuple[NetworkClassifier, Dataset]:
+    """Texts of two classes, one of them hostile, and an LSTM that hardly knows them."""
+    texts = np.array([f"{word} film, {HOSTILE[0]}" for word in ("good", "bad")] * 30)
+    row = TextRow(form="words").fitted(texts)
+    data = Dataset(texts, np.arange(60) % 2, ("liked", "not"), row, "films")
+    net = NetworkClassifier("lstm", vocabulary=row.ids, layers=(4,), epochs=1, rate=1e-5, random_state=0)
+    return net.fit(data.matrix(), data.y), data
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Reports of a net of images, of a table with hostile names, and of a net without labels."""
@@ -86,10 +109,14 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     explain(net, image, base / "image", comparison=METHODS, training=(X[:300], Y[:300]))
     explain(table, rows, base / "hostile", comparison=[{"method": HOSTILE[1], "errors": [0.5], "note": HOSTILE[0]}])
     explain(rbm, X[1000:1050], base / "bare", row=Row("image", (8, 8), low=0, high=1))
+    sound, sounds = spoken()
+    explain(sound, sounds, base / "sound")
+    text, texts = written()
+    explain(text, texts, base / "text")
     return {each.name: each for each in base.iterdir()}
 
 
-@pytest.fixture(params=["image", "hostile", "bare"])
+@pytest.fixture(params=["image", "hostile", "bare", "sound", "text"])
 def folder(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Path:
     return folders[request.param]
 
@@ -142,6 +169,18 @@ def test_sections_are_those_that_apply(folders: dict[str, Path]) -> None:
         "method",
     ]
     assert "RBMTransformer does not classify" in bare.text and "Not on this page" in bare.text
+
+
+def test_sounds_can_be_heard_and_texts_read(folders: dict[str, Path]) -> None:
+    page, found = Page(page_of(folders["sound"])), found_in(folders["sound"])
+    heard = [each["src"] for each in page.all("audio")]
+    assert heard and all(each.startswith("data:audio/wav;base64,") for each in heard)
+    row, sounds = found["keeping"]["examples"][0], found["gallery"]["sounds"]
+    with wave.open(io.BytesIO(base64.b64decode(sounds[str(row)]))) as file:
+        assert file.getframerate() == 4000 and 0.3 < file.getnframes() / 4000 < 0.5
+    assert "media-src data:" in page_of(folders["sound"])
+    wrong = found_in(folders["text"])["mistakes"]["confused"][0]["rows"][0]
+    assert ("good" if wrong % 2 == 0 else "bad") + " film" in Page(page_of(folders["text"])).text
 
 
 def test_every_section_says_how_and_how_far_to_trust(folder: Path) -> None:

@@ -485,8 +485,7 @@ def _show_learned(learned: Learned) -> None:
     folder = learned.folder
     click.echo(f"The model lies in {folder}")
     dreams = [f"layerwise generate {folder}"] if hasattr(learned.model, "generate") else []
-    explained = [] if hasattr(learned.model, "net_") else [f"layerwise explain {folder}"]
-    _next(f"layerwise evaluate {folder}", *dreams, *explained)
+    _next(f"layerwise evaluate {folder}", *dreams, f"layerwise explain {folder}")
 
 
 @cli.command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import platform
 import warnings
@@ -42,7 +43,7 @@ from layerwise.health import Activity
 from layerwise.lens.material import Material, material
 from layerwise.report import check_out, write
 from layerwise.stack import Stack
-from layerwise.subject import Subject, curves, settings, subject_of
+from layerwise.subject import Subject, code_of, curves, settings, states_of, subject_of
 from layerwise.units import Bernoulli, Rectified, Units
 
 LOOK = 2000  # rows whose codes are held at once
@@ -54,6 +55,7 @@ EXAMPLES = 10  # rows rebuilt, classes dreamed of
 EACH = 10  # dreams per class
 STEPS = 200  # Gibbs steps of a dream
 CLASSES = 20  # classes in the confusion matrix
+SOUNDS = 40  # clips that can be heard
 
 
 def explain(
@@ -70,7 +72,8 @@ def explain(
     """Writes the report of a fitted model: `report.html`, one page that needs nothing else, and `report.json` beside it.
 
     Arguments:
-        model: A fitted DBNClassifier, StackedAutoencoderClassifier, DeepAutoencoder or RBMTransformer.
+        model: A fitted DBNClassifier, StackedAutoencoderClassifier, NetworkClassifier, NetworkRegressor, DeepAutoencoder or
+            RBMTransformer.
         data: Rows to look at, best rows that the model did not learn from: a `layerwise.data.Dataset`, (X, y) or X, shape
             (n, features), as `fit` took them; y holds the model's classes, -1 where there is no label.
         out: Folder to write into; it is made. Only an earlier report of ours is replaced.
@@ -190,9 +193,10 @@ class _Gathering:
         self.look, self.mapped = np.sort(shuffled[:LOOK]), np.sort(shuffled[:MAP])
         self.on_map = np.searchsorted(self.look, self.mapped)  # the map's rows, as positions in `look`
         self.rows = came.tensor(self.look)
-        self.codes = list(lens.capture(subject.module, subject.stages, self.rows).values())
+        self.codes, self.states = _codes(subject, self.rows)
+        self.input = _counted(self.rows, subject.symbols) if subject.symbols else self.rows
         self.said, self.sure = self._answers()
-        self.column_scale = None if came.pictured else _spread(self.rows)
+        self.column_scale = None if came.pictured else _spread(self.input)
 
     def all(self, methods: list[Method], title: str | None) -> Explanation:
         weights, keeping, dreams = self._weights(), self._keeping(), self._dreams()
@@ -200,13 +204,14 @@ class _Gathering:
         shown = [row for each in weights for unit in each.strongest for row in unit.rows] + keeping.examples
         shown += [row for each in (mistakes.confused if mistakes else ()) for row in each.rows]
         shown += drawn.rows if drawn else []
+        heard = list(dict.fromkeys(keeping.examples + _surest(mistakes)))[:SOUNDS]
         source = f" from {self.came.name}" if self.came.name else ""
         return Explanation(
             title=title or f"What {self.subject.words} learned{source}",
             made=datetime.now(UTC).isoformat(timespec="minutes"), seed=self.seed, model=self._model(), data=self._data(),
             classes=list(self.came.classes), score=self._score(), comparison=methods, curves=curves(self.model),
             weights=weights, keeping=keeping, dreams=dreams, mistakes=mistakes, map=drawn, health=self._health(),
-            gallery=self._gallery(shown), left_out=self.left_out,
+            gallery=self._gallery(shown, heard), left_out=self.left_out,
         )  # fmt: skip
 
     def _answers(self) -> tuple[np.ndarray, np.ndarray]:
@@ -225,8 +230,8 @@ class _Gathering:
         versions = {name: version(name) for name in ("torch", "scikit-learn", "numpy")}
         return Model(
             name=subject.name, depth=len(self.codes),
-            widths=[model.n_features_in_, *(int(code.shape[1]) for code in self.codes)],
-            kinds=[model.visible_, *(units.name.lower() for units in subject.units)],
+            widths=[model.n_features_in_, *(int(states.shape[1]) for states in self.states)],
+            kinds=[subject.visible, *subject.kinds],
             outputs=len(self.came.classes) if subject.classifies else 0,
             parameters=sum(p.numel() for p in subject.module.parameters()),
             seconds=sum(entry["seconds"] for history in model.histories_ for entry in history.epochs),
@@ -261,6 +266,8 @@ class _Gathering:
     # What units look for
 
     def _weights(self) -> list[Weights]:
+        if not self.subject.weights:
+            return [self._units(depth) for depth in range(1, len(self.codes) + 1)]
         count = min(UNITS, max(PIXELS // self.came.row.size, 8))
         return [self._layer(depth, count) for depth in range(1, len(self.subject.weights) + 1)]
 
@@ -280,15 +287,34 @@ class _Gathering:
             strongest=self._strongest(depth, units) if hidden else [],
         )  # fmt: skip
         if came.pictured:
-            return replace(layer, pictures=_signed(filters / scale, came.row.shape))
+            return replace(layer, pictures=_signed(filters / scale, came.row.shape, came.row.kind))
         top = filters.square().sum(0).argsort(descending=True)[:COLUMNS].sort().values.numpy()
         return replace(layer, table=filters.numpy()[:, top], columns=self._columns(top))
+
+    def _units(self, depth: int) -> Weights:
+        """A layer that is no matrix: the filters, if it is the lowest and convolves pictures, and the rows that excite it."""
+        states, filters = self.states[depth - 1], self.subject.filters
+        shown = filters is not None and depth == 1 and self.came.pictured and filters.shape[1] in (1, 3)
+        units = list(range(states.shape[1]))[:UNITS]
+        layer = Weights(
+            label=self.subject.labels[depth - 1], units=int(states.shape[1]), inputs=0, projected=False, unit=units, names=[],
+            scale=0.0, clipped=0.0, all_columns=0, strongest=self._strongest(depth, units), filters=True,
+        )  # fmt: skip
+        if not shown or filters is None:
+            return layer
+        units = lens.strongest_units(filters.flatten(1).T, UNITS)
+        scale = float(filters.abs().max()) or 1.0
+        shape = tuple(filters.shape[2:]) if filters.shape[1] == 1 else tuple(filters.shape[1:])
+        return replace(
+            layer, unit=units, strongest=self._strongest(1, units), scale=scale,
+            inputs=filters[0].numel(), pictures=_signed(filters[units] / scale, shape, self.came.row.kind),
+        )  # fmt: skip
 
     def _columns(self, index: np.ndarray) -> list[str]:
         return [self.came.columns[column] for column in index]
 
     def _strongest(self, depth: int, units: list[int], shown: int = 8, rows: int = 6) -> list[Strongest]:
-        index, states = lens.strongest_rows(self.codes[depth - 1], units[:shown], rows)
+        index, states = lens.strongest_rows(self.states[depth - 1], units[:shown], rows)
         numbers = self.look[index.numpy()].tolist()
         return [Strongest(*each) for each in zip(units, numbers, states.tolist(), strict=False)]
 
@@ -296,7 +322,7 @@ class _Gathering:
 
     def _keeping(self) -> Keeping:
         rebuilt, probes = self._rebuilt(), self._probes()
-        layers = [Kept("Input", None, None, *_mean_sd(probes[0]))]
+        layers = [Kept("Symbol counts" if self.subject.symbols else "Input", None, None, *_mean_sd(probes[0]))]
         for number, label in enumerate(self.subject.labels):
             error, share = (rebuilt[number].error, rebuilt[number].share) if rebuilt else (None, None)
             layers.append(Kept(label, error, share, *_mean_sd(probes[number + 1])))
@@ -318,7 +344,12 @@ class _Gathering:
         """How well the rows are rebuilt from each layer."""
         stack = self.subject.stack
         if stack is None:
-            self.left_out["Reconstructions"] = "fitted with pretrain=None, no layer learned to rebuild its input"
+            learned = getattr(self.model, "pretrain", None) is not None
+            self.left_out["Reconstructions"] = (
+                "what stages learned to lead down with while they were pre-trained is not kept"
+                if learned
+                else "fitted with pretrain=None, no layer learned to rebuild its input"
+            )
             return []
         depths = range(1, len(self.codes) + 1)
         return [lens.rebuild(_rebuilder(stack, depth), self.rows, scale=self.column_scale) for depth in depths]
@@ -337,7 +368,7 @@ class _Gathering:
         """Errors of a linear probe on the input and on each layer's codes."""
         at = self._probed()
         labels = self.came.y[self.look[at]]
-        probes = [lens.linear_probe(codes[at], labels, seed=self.seed) for codes in (self.rows, *self.codes)]
+        probes = [lens.linear_probe(codes[at], labels, seed=self.seed) for codes in (self.input, *self.codes)]
         if not probes[0]:
             self.left_out["Linear probes"] = "no two classes have two labelled rows each"
         return probes
@@ -355,7 +386,7 @@ class _Gathering:
             pretrain = getattr(self.model, "pretrain", "")
             self.left_out["Dreams"] = (
                 "fitted with pretrain=None, there is no generative model to draw from"
-                if pretrain is None
+                if pretrain is None and hasattr(self.model, "generate")
                 else f"{self.subject.name} holds no model of rows and their classes to draw from; a DBNClassifier does"
             )
             return None
@@ -407,8 +438,11 @@ class _Gathering:
     # How codes lie
 
     def _map(self) -> CodeMap | None:
-        raw = self.rows if self.column_scale is None else self.rows / self.column_scale
-        spaces = ((f"Code of layer {len(self.codes)}", self.codes[-1]), ("Input", raw))
+        raw = self.input if self.column_scale is None else self.input / self.column_scale
+        spaces = (
+            (f"Code of layer {len(self.codes)}", self.codes[-1]),
+            ("Symbol counts" if self.subject.symbols else "Input", raw),
+        )
         panels = [self._panel(space, method, rows) for space, rows in spaces for method in ("t-SNE", "PCA")]
         drawn = [panel for panel in panels if panel]
         return CodeMap(self.mapped.tolist(), drawn) if drawn else None
@@ -430,7 +464,7 @@ class _Gathering:
             self.left_out["Gradients"] = f"{subject.name} does not measure them while it learns"
         layers = [
             _layer_health(*each)
-            for each in zip(subject.labels, self.codes, subject.units, self._moved(), strict=True)
+            for each in zip(subject.labels, self.states, subject.units, subject.kinds, self._moved(), strict=True)
         ]  # fmt: skip
         return Health(len(self.look), layers, [Gradient(stage, *ends) for stage, ends in gradients.items()])
 
@@ -443,13 +477,14 @@ class _Gathering:
 
     # The rows shown
 
-    def _gallery(self, shown: Sequence[int]) -> Gallery:
+    def _gallery(self, shown: Sequence[int], heard: Sequence[int]) -> Gallery:
         numbers = np.unique(np.asarray(shown, dtype=np.int64))
         rows, pictured = self.came.rows(numbers), self.came.pictured
         return Gallery(
             numbers=numbers.tolist(), true=self.came.y[numbers].tolist(), said=self.said[numbers].tolist(),
             sure=self.sure[numbers].tolist(), pictures=self.came.pictures(rows) if pictured else None,
-            unusual=[] if pictured else self._unusual(rows),
+            unusual=self._unusual(rows) if self.came.row.kind == "table" else [], texts=self.came.texts(numbers),
+            sounds={str(row): sound for row, sound in zip(heard, self.came.sounds(heard), strict=True)},
         )  # fmt: skip
 
     def _unusual(self, rows: np.ndarray, count: int = 5) -> list[list[tuple[str, float, float]]]:
@@ -458,6 +493,29 @@ class _Gathering:
         return [
             [(names[c], float(row[c]), float(z[c])) for c in top] for row, z, top in zip(rows, far, order, strict=True)
         ]
+
+
+def _surest(mistakes: Mistakes | None) -> list[int]:
+    """The surest rows of each confusion, and then the next."""
+    rows = [each.rows for each in mistakes.confused] if mistakes else []
+    return [row for line in itertools.zip_longest(*rows) for row in line if row is not None]
+
+
+@torch.no_grad()
+def _codes(subject: Subject, rows: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """Of every stage the codes of the rows, shape (n, numbers), and the states of its units, shape (n, units)."""
+    codes: dict[str, list[Tensor]] = {name: [] for name in subject.stages}
+    states: dict[str, list[Tensor]] = {name: [] for name in subject.stages}
+    for batch in lens.stream(subject.module, subject.stages, rows, size=250):
+        for name, seen in batch.items():
+            codes[name].append(code_of(seen.values.float()))
+            states[name].append(states_of(seen.values.float()))
+    return [torch.cat(each) for each in codes.values()], [torch.cat(each) for each in states.values()]
+
+
+def _counted(rows: Tensor, symbols: int) -> Tensor:
+    """How often each symbol but padding is in each row, shape (n, symbols)."""
+    return torch.zeros(len(rows), symbols).scatter_add_(1, rows.long(), (rows > 0).float())
 
 
 def _quietly(ask: Callable[[Any], Any], rows: np.ndarray) -> Any:
@@ -482,17 +540,18 @@ def _mean_sd(values: list[float]) -> tuple[float | None, float | None]:
     return (float(np.mean(values)), float(np.std(values, ddof=1))) if len(values) > 1 else (None, None)
 
 
-def _signed(filters: Tensor, shape: tuple[int, ...]) -> np.ndarray:
-    """Filters in units of their scale as int8 pictures, colour last."""
+def _signed(filters: Tensor, shape: tuple[int, ...], kind: str) -> np.ndarray:
+    """Filters in units of their scale as int8 pictures, colour last; low frequencies of sounds at the bottom."""
     pictures = (filters.clamp(-1, 1) * 127).round().to(torch.int8).numpy().reshape(-1, *shape)
+    pictures = pictures[:, ::-1] if kind == "sound" else pictures
     return np.moveaxis(pictures, 1, -1) if len(shape) == 3 else pictures
 
 
-def _layer_health(label: str, codes: Tensor, units: Units, moved: float | None) -> LayerHealth:
+def _layer_health(label: str, codes: Tensor, units: Units, kind: str, moved: float | None) -> LayerHealth:
     seen = Activity.of(codes.split(500), units)
     spread = lens.spread(codes, units.low, units.high)
     return LayerHealth(
-        label=label, units=int(codes.shape[1]), kind=units.name.lower(), defined=isinstance(units, Bernoulli | Rectified),
+        label=label, units=int(codes.shape[1]), kind=kind, defined=isinstance(units, Bernoulli | Rectified),
         dead=int(seen.dead.sum()), saturated=int(seen.saturated.sum()), constant=int(seen.constant.sum()),
         mean=float(seen.mean.mean()), edges=spread.edges, counts=spread.counts, moved=moved, advice=seen.advice(label),
     )  # fmt: skip

@@ -122,6 +122,7 @@ class Weights:
         pictures: int8, -127 to 127 for -scale to scale, shape (units, height, width) or (units, height, width, 3).
         table: For tables, weights of shape (units, columns shown).
         columns: For tables, the names of the columns shown.
+        filters: Whether pictures are filters of a convolution, smaller than a row; without pictures nothing is drawn.
     """
 
     label: str
@@ -137,6 +138,7 @@ class Weights:
     pictures: np.ndarray | None = None
     table: np.ndarray | None = None
     columns: list[str] = field(default_factory=list)
+    filters: bool = False
 
 
 @dataclass(frozen=True)
@@ -284,6 +286,8 @@ class Gallery:
         sure: Probability of the class said.
         pictures: uint8, shape (rows, height, width) or (rows, height, width, 3).
         unusual: For tables, per row, the columns furthest from their mean: (name, value, standard deviations).
+        texts: For texts, what each row says.
+        sounds: For sounds, by the number of the row, a WAV file in base64; of some rows only.
     """
 
     numbers: list[int]
@@ -292,6 +296,8 @@ class Gallery:
     sure: list[float]
     pictures: np.ndarray | None
     unusual: list[list[tuple[str, float, float]]]
+    texts: list[str] = field(default_factory=list)
+    sounds: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

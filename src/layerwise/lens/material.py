@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -69,10 +70,24 @@ class Material:
 
         Sides of more than 64 pixels are reduced by a whole factor.
         """
-        low, high = float(self.row.low or 0), float(self.row.high or 1)
-        values = (np.asarray(values, dtype=np.float64) - low) / (high - low)
+        values = np.asarray(values, dtype=np.float64)
+        if not isinstance(self.x, Dataset):  # whose values are scaled already
+            low, high = float(self.row.low or 0), float(self.row.high or 1)
+            values = (values - low) / (high - low)
         factor = -(-max(self.row.shape[-2:]) // PICTURE)
         return np.stack([np.asarray(self.row.picture(each).reduce(factor)) for each in values])
+
+    def texts(self, index: Any) -> list[str]:
+        """The rows as text, where they are texts; else an empty list."""
+        if self.row.kind != "text" or not isinstance(self.x, Dataset):
+            return []
+        return [" ".join(str(text).split()) for text in self.x.x[index]]
+
+    def sounds(self, index: Sequence[int]) -> list[str]:
+        """The rows to be heard, each a WAV file in base64; empty strings where they are no sounds."""
+        if not hasattr(self.row, "wav") or not isinstance(self.x, Dataset):
+            return [""] * len(index)
+        return [base64.b64encode(self.row.wav(row)).decode("ascii") for row in self.rows(index)] if len(index) else []
 
 
 def material(
@@ -97,7 +112,7 @@ def material(
     if isinstance(data, Dataset):
         _check_rows(len(data))
         y, names = _dataset_labels(data, classes)
-        return _checked(Material(data, y, names, _scaled(data.row, row), data.name, data.note))
+        return _checked(Material(data, y, names, row or data.row, data.name, data.note))
     x, labels = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
     if not hasattr(x, "shape"):
         x = np.asarray(x)
@@ -109,12 +124,6 @@ def material(
     _check_rows(int(x.shape[0]))
     y, names = _codes(labels, x.shape[0], classes)
     return _checked(Material(x, y, names, row or _table(x, columns)))
-
-
-def _scaled(own: Row, row: Row | None) -> Row:
-    """The row of a Dataset's scaled values: its images lie within [0, 1]."""
-    shown = row or own
-    return Row("image", shown.shape, low=0.0, high=1.0) if own.kind == shown.kind == "image" else shown
 
 
 def _check_rows(rows: int) -> None:

@@ -46,7 +46,7 @@ def _policy(script: str) -> str:
     """What the page may load: nothing; pictures, styles and the one script are inside it."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     return (
-        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
+        f"default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
         "base-uri 'none'; form-action 'none'"
     )
 
@@ -268,6 +268,16 @@ class Page:
         """The name of a class."""
         return str(self.found["classes"][code])
 
+    def text(self, number: int, letters: int = 160) -> str:
+        """What a row says, if it is a text."""
+        texts = self.found["gallery"]["texts"]
+        return shortened(texts[self.at[number]], letters) if texts else ""
+
+    def sound(self, number: int) -> str:
+        """The address of a row that can be heard; "" of others."""
+        sound = self.found["gallery"]["sounds"].get(str(number), "")
+        return f"data:audio/wav;base64,{sound}" if sound else ""
+
     def true(self, number: int) -> int:
         """The class of a row, -1 if it has no label."""
         return int(self.found["gallery"]["true"][self.at[number]])
@@ -296,7 +306,7 @@ class Page:
     @property
     def widths(self) -> dict[str, int]:
         """How wide pictures of weights and of rows are shown, also on narrow screens."""
-        weights = self.found["weights"][0]["pictures"]
+        weights = self.found["weights"][0]["pictures"] or self.found["gallery"]["pictures"]
         return {
             "weights": self.width(weights), "weights-narrow": self.width(weights, NARROW), "row": self.width(),
             "row-narrow": self.width(wanted=NARROW), "small": self.width(wanted=SMALL),
@@ -339,6 +349,7 @@ class Page:
             "rows": rows, "classes": self.found["classes"], "true": [gallery["true"][i] for i in at],
             "said": [gallery["said"][i] for i in at], "sure": [gallery["sure"][i] for i in at],
             "unusual": [gallery["unusual"][i] for i in at] if gallery["unusual"] else [],
+            "texts": [self.text(row) for row in rows] if gallery["texts"] else [],
         }  # fmt: skip
         if self.thumbnails is not None:
             height, width = self.thumbnails.shape[1:3]

@@ -47,6 +47,7 @@
       data.true[i] >= 0 && data.said[i] !== data.true[i] ? "bad" : "");
     for (const [name, value, far] of data.unusual[i] ?? [])
       add("div", `${name} ${+value.toPrecision(4)} (${far > 0 ? "+" : "−"}${Math.abs(far).toFixed(1)} s.d.)`);
+    if (data.texts[i]) add("div", data.texts[i]);
     add("small", `row ${data.rows[i]}`);
     return parts;
   }
