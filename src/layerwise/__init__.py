@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from layerwise.estimators import (
         DBNClassifier,
         DeepAutoencoder,
+        IdentityEmbedder,
         NetworkClassifier,
         NetworkRegressor,
         RBMTransformer,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         TextWriter,
     )
     from layerwise.explanation import explain
+    from layerwise.gallery import Gallery
     from layerwise.layer import Layer
     from layerwise.rbm import RBM, LabelledRBM
     from layerwise.rows import LazyRows
@@ -36,9 +38,11 @@ _HOMES = {
     "batches": ("Batches",),
     "dbn": ("DBN",),
     "estimators": ("DBNClassifier", "DeepAutoencoder", "RBMTransformer", "StackedAutoencoderClassifier"),
+    "estimators.identity": ("IdentityEmbedder",),
     "estimators.networks": ("NetworkClassifier", "NetworkRegressor"),
     "estimators.writer": ("TextWriter",),
     "explanation": ("explain",),
+    "gallery": ("Gallery",),
     "layer": ("Layer",),
     "rbm": ("RBM", "LabelledRBM"),
     "rows": ("LazyRows",),
@@ -59,7 +63,9 @@ __all__ = [
     "DBNClassifier",
     "DeepAutoencoder",
     "Diverged",
+    "Gallery",
     "Gaussian",
+    "IdentityEmbedder",
     "LabelledRBM",
     "Layer",
     "LazyRows",

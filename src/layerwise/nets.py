@@ -129,7 +129,9 @@ def mlp(
         }
         stages[f"layer{number}"] = _stage(parts)
         width = wanted
-    stages["output"] = _stage({"dropout": nn.Dropout(dropout if hidden else 0.0), "linear": nn.Linear(width, outputs)})
+    stages["output"] = _stage(
+        {"dropout": nn.Dropout(dropout if hidden else input_dropout), "linear": nn.Linear(width, outputs)}
+    )
     return initialise(nn.Sequential(stages))  # type: ignore[return-value]
 
 

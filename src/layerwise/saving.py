@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -71,13 +72,8 @@ def save(estimator: Estimator, path: str | Path, *, overwrite: bool = False) -> 
     if (path / "model.json").exists() and not overwrite:
         raise FileExistsError(f"{path} holds a model already. Choose another folder, or pass overwrite=True.")
     path.mkdir(parents=True, exist_ok=True)
-    tensors = {
-        f"{name}.{key}": value.detach().cpu().contiguous().clone()
-        for name, module in estimator._modules_.items()
-        for key, value in module.state_dict().items()
-    }
     description = json.dumps(_describe(estimator), indent=1)
-    write_whole({path / "model.safetensors": serialise(tensors), path / "model.json": description})
+    write_whole({path / "model.safetensors": serialise(_tensors(estimator)), path / "model.json": description})
     if not (path / "checkpoints").exists():  # else a Run keeps the log
         lines = [
             json.dumps({"stage": history.name, **entry}) for history in estimator.histories_ for entry in history.epochs
@@ -118,6 +114,31 @@ def load(path: str | Path) -> Any:
     except (KeyError, TypeError, json.JSONDecodeError, SafetensorError, RuntimeError, OSError) as error:
         raise ValueError(f"{path} is damaged, and was not loaded ({type(error).__name__}: {error}).") from error
     return estimator
+
+
+def fingerprint(estimator: Estimator) -> str:
+    """A name of what the model has learned: the same after saving and loading, and another one for other weights.
+
+    Example:
+        >>> from layerwise.estimators import RBMTransformer
+        >>> X = np.random.RandomState(0).rand(20, 4)
+        >>> one, two = (RBMTransformer(2, epochs=1, random_state=seed).fit(X) for seed in (0, 1))
+        >>> fingerprint(one) == fingerprint(one), fingerprint(one) == fingerprint(two)
+        (True, False)
+    """
+    digest = hashlib.sha256(type(estimator).__name__.encode())
+    for name, value in sorted(_tensors(estimator).items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _tensors(estimator: Estimator) -> dict[str, torch.Tensor]:
+    return {
+        f"{name}.{key}": value.detach().cpu().contiguous().clone()
+        for name, module in estimator._modules_.items()
+        for key, value in module.state_dict().items()
+    }
 
 
 def _describe(estimator: Estimator) -> dict[str, Any]:
@@ -175,4 +196,4 @@ def _from_json(value: Any) -> Any:
     return value
 
 
-__all__ = ["describe_stack", "layer_from", "load", "save", "stack_from"]
+__all__ = ["describe_stack", "fingerprint", "layer_from", "load", "save", "stack_from"]

@@ -2,6 +2,7 @@
 
 from layerwise.estimators.base import Estimator, auto_epochs
 from layerwise.estimators.classifiers import DBNClassifier, StackedAutoencoderClassifier
+from layerwise.estimators.identity import IdentityEmbedder
 from layerwise.estimators.networks import NetworkClassifier, NetworkRegressor
 from layerwise.estimators.transformers import DeepAutoencoder, RBMTransformer
 from layerwise.estimators.writer import TextWriter
@@ -13,6 +14,7 @@ ESTIMATORS: dict[str, type[Estimator]] = {
         StackedAutoencoderClassifier,
         NetworkClassifier,
         NetworkRegressor,
+        IdentityEmbedder,
         DeepAutoencoder,
         RBMTransformer,
         TextWriter,
@@ -24,6 +26,7 @@ __all__ = [
     "DBNClassifier",
     "DeepAutoencoder",
     "Estimator",
+    "IdentityEmbedder",
     "NetworkClassifier",
     "NetworkRegressor",
     "RBMTransformer",

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
@@ -52,6 +51,8 @@ class NetworkEstimator(Estimator):
     average: float
     patience: int | None
     validation_fraction: float
+
+    _figure: ClassVar[str]  # what tuning makes small, for people
 
     # -- rows ----------------------------------------------------------------------------------------------------------
 
@@ -155,7 +156,7 @@ class NetworkEstimator(Estimator):
             network = self._new_network(outputs)
             entrance = network.get_submodule("input")
             if self.vocabulary is None:
-                entrance.fit(self._batches(X)[_spread(X.shape[0], 10000)][0].cpu())  # type: ignore[operator]
+                entrance.fit(self._batches(X)[spread(X.shape[0], 10000)][0].cpu())  # type: ignore[operator]
             entrance.to(self._place)
             self.histories_: list[History] = []
             if self.pretrain is not None:
@@ -175,7 +176,7 @@ class NetworkEstimator(Estimator):
         if self.patience is not None:
             known, held_out = self._split(known, y)
             validate = lambda: self._validated(network, some(X, held_out), y[held_out])  # noqa: E731
-        size = _without_single(len(known), min(self.batch_size, max(16, len(known) // 20)))
+        size = _without_single(len(known), min(self.batch_size, self._steps_want(len(known))))
         batches = self._batches(some(X, known) if len(known) < len(y) else X, y[known], size)
         how = self._training(
             auto_epochs(self.epochs, len(known), size), self.rate, optimizer=self.optimizer, patience=self.patience,
@@ -190,15 +191,21 @@ class NetworkEstimator(Estimator):
             part.requires_grad_(False)
         self._prepare(network)
         learn = self._changed(backprop(lambda x, y: loss(network(x), y)))
-        figure = "cross-entropy" if isinstance(self, ClassifierMixin) else "squared error"
+        # a loss may have something to learn of its own
+        learner = nn.ModuleList([network, loss]) if isinstance(loss, nn.Module) else network
         self.histories_.append(
-            train(network, learn, batches, how, name="tuning", validate=validate, figure=figure, run=run)
+            train(learner, learn, batches, how, name="tuning", validate=validate, figure=self._figure, run=run)
         )
         for part in kept:
             part.requires_grad_(True)
         network.eval()
         gradients.append(gradient_norms(network, loss, *probe))  # type: ignore[arg-type]
         self.gradients_ = {name: [norms[name] for norms in gradients] for name in gradients[0]}
+
+    @staticmethod
+    def _steps_want(rows: int) -> int:
+        """Rows per step at most, so that few rows still make steps enough."""
+        return max(16, rows // 20)
 
     @staticmethod
     def _prepare(network: nn.Module) -> None:
@@ -217,12 +224,16 @@ class NetworkEstimator(Estimator):
                 f"augment is {', '.join(map(repr, KINDS))}, arguments of layerwise.augment.Augment, or None; "
                 f"got {self.augment!r}."
             )
-        how = suited(self.augment, self._seen) if isinstance(self.augment, str) else dict(self.augment)
+        how = self._suited(self.augment) if isinstance(self.augment, str) else dict(self.augment)
         try:
             change = Augment(self._seen, **how)
         except TypeError as error:
             raise ValueError(f"augment holds arguments of layerwise.augment.Augment: {error}.") from error
         return lambda x, y: learn(change(x), y)
+
+    def _suited(self, kind: str) -> dict[str, Any]:
+        """What leaves a row of that kind what it is, as arguments of `Augment`."""
+        return suited(kind, self._seen)
 
     def _loss(self) -> Callable[[Tensor, Tensor], Tensor]:
         raise NotImplementedError
@@ -230,7 +241,7 @@ class NetworkEstimator(Estimator):
     def _split(self, known: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         from sklearn.model_selection import train_test_split
 
-        strata = y[known] if isinstance(self, ClassifierMixin) else None
+        strata = y[known] if y.dtype.kind == "i" else None  # codes of classes
         kept, out = train_test_split(
             known, test_size=self.validation_fraction, random_state=self._seed, stratify=strata
         )
@@ -276,7 +287,7 @@ class NetworkEstimator(Estimator):
         return nets.parameters(self.network_)
 
 
-def _spread(rows: int, count: int) -> Tensor:
+def spread(rows: int, count: int) -> Tensor:
     """Indices of up to `count` rows, spread evenly."""
     return torch.arange(0, rows, max(1, -(-rows // count)))
 

@@ -53,6 +53,8 @@ class NetworkClassifier(Labelled, NetworkEstimator):
         ('cnn', True)
     """
 
+    _figure = "cross-entropy"
+
     def __init__(
         self,
         net: str = "auto",
@@ -176,6 +178,8 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
         >>> bool(net.score(X, X[:, 0] * X[:, 1]) > 0.9)
         True
     """
+
+    _figure = "squared error"
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ does it tell of the input and the label? `calibration`: can those figures be tru
 `selectivity`: which class does a unit tell? `favourite`: which input would it like best? `evidence`: which part of a row
 excites it? `wiring`: what does it get, give and resemble? `ablation`: what changes without it?
 `vitals`: how healthy are the layers of any net? `ladder`: all of this, layer by layer, in one call.
+`tradeoff`: how many strangers are accepted, and how many people not known again?
 """
 
 from layerwise.lens.ablation import Ablated, ablate
@@ -29,6 +30,7 @@ from layerwise.lens.rebuilding import Rebuilt, rebuild
 from layerwise.lens.selectivity import Selectivity, selectivity
 from layerwise.lens.similarity import Alignment, Alignments, cka
 from layerwise.lens.strongest import Examples, examples, strongest_rows
+from layerwise.lens.tradeoff import Tradeoff, tradeoff
 from layerwise.lens.vitals import GradientHistory, Vitals, effective_rank, gradients, reached, vitals
 from layerwise.lens.wiring import Wired, inputs_of, nearest_units, outputs_of
 
@@ -55,6 +57,7 @@ __all__ = [
     "Selectivity",
     "Spread",
     "Step",
+    "Tradeoff",
     "Vitals",
     "Wired",
     "ablate",
@@ -95,6 +98,7 @@ __all__ = [
     "stream",
     "strongest_rows",
     "strongest_units",
+    "tradeoff",
     "vitals",
     "watch",
 ]
