@@ -365,7 +365,7 @@ def test_the_page_opens_from_disk_without_a_network(visit: Any, folder: Path) ->
     page = visit(folder)
     assert page.title() and page.locator("section:visible").count() >= 7
     loaded = page.evaluate("[...document.images].map(image => image.complete && image.naturalWidth > 0)")
-    assert loaded and all(loaded)
+    assert all(loaded) and (loaded or folder.name == "text")  # an LSTM of words has nothing to draw
 
 
 @pytest.mark.browser

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from layerwise import __version__, compute, lens
-from layerwise.data.dataset import Dataset, Row
+from layerwise.data.dataset import Row
 from layerwise.findings import (
     CodeMap,
     Confused,
@@ -123,9 +123,7 @@ def gather(
     methods = _comparison(comparison or ())
     subject = subject_of(model)
     came = _material(model, data, row)
-    learned = (
-        None if training is None else _material(model, training, None if isinstance(training, Dataset) else came.row)
-    )
+    learned = None if training is None else _material(model, training, None)  # counted, never drawn
     with compute.session(seed, compute.choose_threads(model.threads, subject.work)):
         return _Gathering(model, subject, came, learned, seed).all(methods, title)
 
