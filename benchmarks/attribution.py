@@ -7,6 +7,7 @@ the rows in a pass. Peak memory is that of a process of its own, above what it b
 from __future__ import annotations
 
 import copy
+import ctypes
 import gc
 import os
 import statistics
@@ -150,19 +151,24 @@ def peak(call: Callable[[], Any]) -> float:
     read, write = os.pipe()
     child = os.fork()
     if not child:
-        before = _high_water()
-        call()
-        os.write(write, str(_high_water() - before).encode())
-        os._exit(0)
+        try:
+            ctypes.CDLL("libc.so.6").malloc_trim(0)  # memory that was freed before must not hide what is needed now
+            with open("/proc/self/clear_refs", "w") as refs:
+                refs.write("5")  # the high-water mark starts from here
+            before = _resident("VmRSS")
+            call()
+            os.write(write, str(_resident("VmHWM") - before).encode())
+        finally:
+            os._exit(0)
     os.close(write)
     os.waitpid(child, 0)
     with os.fdopen(read) as pipe:
         return float(pipe.read())
 
 
-def _high_water() -> float:
+def _resident(what: str) -> float:
     with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+        return next(int(line.split()[1]) for line in status if line.startswith(what)) / 1024
 
 
 def conservation() -> None:

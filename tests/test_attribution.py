@@ -68,6 +68,15 @@ def test_lrp_conserves(name: str, how: Any) -> None:
         )
 
 
+def test_double_precision_stays_double() -> None:
+    net, x, target = network("resnet")
+    for method in (LRP(net.double()), DeepLift(net), IntegratedGradients(net)):
+        found = method.attribute(x.double(), target=target)
+        assert found.values.dtype == torch.float64
+        if found.absorbed is not None:
+            assert found.error.max() < 1e-12
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_deeplift_is_complete(name: str) -> None:
     net, x, target = network(name)

@@ -27,6 +27,8 @@ def elementwise(operation: Operation, above: Sequence[Tensor | None], way: Way) 
         raise way.refuse(operation, "both depending on the rows")
     (path,) = operation.inputs
     m, x, other = only(above), operation.at(*path), way.reference(operation)
+    if other is None and operation.name.rstrip("_") == "aten.relu":  # the commonest one, in one step
+        return {path: m * (operation.result > 0)}
     if other is None:
         zero = torch.zeros_like(x[:1] if x.ndim else x)
         x0, y0 = zero, operation.run({path: zero})[0]

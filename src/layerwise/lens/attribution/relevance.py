@@ -204,8 +204,9 @@ class _FromZero(Way):
     def _in_proportion(self, layer: Layer, m: Tensor, epsilon: float) -> Tensor:
         if epsilon:
             y = layer.y
-            held = m * y / (y + torch.where(y < 0, -epsilon, epsilon))
-            self.absorb((m - held) * y)
+            held = torch.where(y < 0, y.new_tensor(-epsilon), y.new_tensor(epsilon)).add_(y)
+            torch.div(y, held, out=held).mul_(m)
+            self.absorb((m - held).mul_(y))
             m = held
         if layer.bias is not None:
             self.absorb(m * layer.spread(layer.bias))
