@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from layerwise.rows import LazyRows
     from layerwise.run import Run
     from layerwise.saving import load
+    from layerwise.sharing import weight_sharing
     from layerwise.stack import Stack
     from layerwise.train import Diverged, Training
     from layerwise.units import Bernoulli, Gaussian, Rectified, Softmax
@@ -48,6 +49,7 @@ _HOMES = {
     "rows": ("LazyRows",),
     "run": ("Run",),
     "saving": ("load",),
+    "sharing": ("weight_sharing",),
     "stack": ("Stack",),
     "train": ("Diverged", "Training"),
     "units": ("Bernoulli", "Gaussian", "Rectified", "Softmax"),
@@ -81,6 +83,7 @@ __all__ = [
     "Training",
     "explain",
     "load",
+    "weight_sharing",
 ]
 
 
