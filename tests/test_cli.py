@@ -241,6 +241,17 @@ def test_evaluate_tests_both_heads_on_the_rows_held_out(shelf: Path) -> None:
     assert low <= found[0].error <= high
 
 
+@pytest.mark.parametrize("model", ["cnn", "mlp"])
+def test_a_network_is_explained(shelf: Path, tmp_path: Path, model: str) -> None:
+    run = tmp_path / "run"
+    said = good("train", shelf / "images.npz", "--model", model, "--layers", 4, "--epochs", 2, "--out", run)
+    assert f"layerwise explain {run}" in said
+    good("explain", run)
+    found = json.loads((run / "report" / "report.json").read_text())
+    assert found["score"]["wrong"] == tasks.scores(Learned.load(run), Learned.load(run).test_rows())[0].wrong
+    assert found["data"]["trained_rows"] and found["weights"][0]["pictures"]["shape"][0] == 4
+
+
 def test_unbalanced_classes_are_told_apart(tmp_path: Path) -> None:
     """Beside one error rate stand balanced accuracy, F1 and the figures of each class, as scikit-learn has them."""
     random = np.random.RandomState(0)
