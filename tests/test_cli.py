@@ -26,6 +26,7 @@ import layerwise
 from layerwise import cli, nets, tasks
 from layerwise.data import load
 from layerwise.estimators import ESTIMATORS
+from layerwise.estimators.identity import DROPOUT
 from layerwise.estimators.network_base import SIZES
 from layerwise.tasks import Learned
 
@@ -42,6 +43,12 @@ COMMANDS = [
     "generate",
     "write",
     "explain",
+    "enroll",
+    "identify",
+    "gallery",
+    "gallery list",
+    "gallery remove",
+    "gallery calibrate",
 ]
 
 
@@ -143,8 +150,14 @@ def test_every_option_is_explained() -> None:
         assert option.help and len(option.help) > 5, option.name
 
 
+# What is chosen between an estimator and its command: an embedder sees photos changed, its cnn has dropout.
+CHOSEN = {("embedder", "layers"): SIZES["cnn"], ("embedder", "augment"): "auto", ("embedder", "dropout"): DROPOUT}
+
+
 def default_of(model: str, setting: str) -> Any:
     """What an estimator takes where nothing is said; of networks some are chosen by the builder."""
+    if (model, setting) in CHOSEN:
+        return CHOSEN[model, setting]
     if model in tasks.NETWORKS:
         net = "mlp" if model == "net" else model
         if setting == "layers":

@@ -8,7 +8,7 @@ import math
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -164,21 +164,23 @@ PATH = click.Path(path_type=Path)
 # (flag, parameter of the estimator, type, its default, help). None means the estimator's own default.
 SETTINGS: tuple[tuple[str, str, Any, str, str], ...] = (
     ("--layers", "layers", WIDTHS, "dbn 500,500,2000; sae 500,500,500; autoencoder 1000,500,250,30; rbm 256; "
-     "net and mlp 512,512; cnn and resnet 32,64,128; lstm 128; writer 512",
+     "net and mlp 512,512; cnn and resnet and embedder 32,64,128; lstm 128; writer 512",
      "Units (or feature maps) of each hidden layer, bottom first, parted by commas."),
-    ("--pretrain", "pretrain", click.Choice(["greedy", "none"]), "greedy; networks none",
+    ("--pretrain", "pretrain", click.Choice(["greedy", "none"]), "greedy; networks and embedder none",
      "Learn layer by layer first, or start at random weights (the baseline)."),
     ("--pretrain-epochs", "pretrain_epochs", click.IntRange(1), "auto: 20, more where rows are few",
      "Passes over all rows, for each layer."),
-    ("--pretrain-rate", "pretrain_rate", click.FloatRange(0, min_open=True), "by the kind of units; sae and networks 0.001",
+    ("--pretrain-rate", "pretrain_rate", click.FloatRange(0, min_open=True),
+     "by the kind of units; sae and networks and embedder 0.001",
      "Learning rate of the layers."),
-    ("--epochs", "epochs", click.IntRange(1), "auto: 20, more where rows are few",
+    ("--epochs", "epochs", click.IntRange(1), "auto: 20, more where rows are few; embedder 60",
      "Passes of tuning by back-propagation, over the labelled rows; for rbm: passes over all rows."),
-    ("--rate", "rate", click.FloatRange(0, min_open=True), "0.001; writer 0.002; rbm by the kind of units",
+    ("--rate", "rate", click.FloatRange(0, min_open=True), "0.001; writer and embedder 0.002; rbm by the kind of units",
      "Learning rate of tuning."),
     ("--up-down", "up_down_epochs", click.IntRange(0), "10", "Passes of wake-sleep over all rows; 0 leaves it out (dbn)."),
     ("--up-down-rate", "up_down_rate", click.FloatRange(0, min_open=True), "0.01", "Learning rate of wake-sleep (dbn)."),
-    ("--dropout", "dropout", SHARE, "0.0; writer 0.3", "Share of hidden units that are silent in a step of tuning, 0 to 1."),
+    ("--dropout", "dropout", SHARE, "0.0; writer and embedder 0.3",
+     "Share of hidden units that are silent in a step of tuning, 0 to 1."),
     ("--input-dropout", "input_dropout", SHARE, "0.0", "Share of inputs that are silent in a step of tuning, 0 to 1."),
     ("--noise", "noise", click.Choice(["masking", "gaussian", "salt-and-pepper", "none"]), "masking",
      "What corrupts the input of each layer (sae)."),
@@ -192,18 +194,20 @@ SETTINGS: tuple[tuple[str, str, Any, str, str], ...] = (
      "Kind of the units that hold the data; auto is bernoulli for data in [0, 1], else gaussian."),
     ("--classify", "classify", click.Choice(["network", "generative"]), "network",
      "What answers: the tuned network, or the generative model's free energy (dbn)."),
-    ("--augment", "augment", click.Choice(["auto", "none"]), "none",
+    ("--augment", "augment", click.Choice(["auto", "none"]), "none; embedder auto",
      "Change rows while learning as suits their kind: pictures are shifted (in colour, flipped too), sounds masked; networks."),
-    ("--loss", "loss", click.Choice(["cross-entropy", "focal", "squared error"]), "cross-entropy; autoencoder squared error",
-     "What tuning makes small; focal and, for labels, squared error are for networks."),
+    ("--loss", "loss",
+     click.Choice(["cross-entropy", "focal", "squared error", "softmax", "arcface", "prototypical", "triplet"]),
+     "cross-entropy; autoencoder squared error; embedder arcface",
+     "What tuning makes small; focal and, for labels, squared error are for networks, the last four for embedder."),
     ("--smoothing", "smoothing", SHARE, "0.0", "Share of each label that is spread over all classes (networks)."),
     ("--class-weight", "class_weight", click.Choice(["balanced", "none"]), "none",
      "balanced: rows of rare classes count more (networks)."),
     ("--start", "initialisation", click.Choice(["auto", "normal", "xavier", "he", "orthogonal"]), "auto",
      "How the weights of a network start; auto: he before rectified units, else xavier."),
-    ("--weight-decay", "weight_decay", click.FloatRange(0), "0.0002; sae and networks and writer 0.0",
+    ("--weight-decay", "weight_decay", click.FloatRange(0), "0.0002; sae and networks and writer 0.0; embedder 0.05",
      "L2 penalty on the weights."),
-    ("--batch-size", "batch_size", click.IntRange(1), "100; networks 128; writer 32",
+    ("--batch-size", "batch_size", click.IntRange(1), "100; networks 128; writer 32; embedder 50",
      "Rows per step, or readers of a text side by side."),
     ("--patience", "patience", click.IntRange(1), "none",
      "Epochs without improvement on a tenth of the labelled rows before tuning stops."),
@@ -406,11 +410,11 @@ def show(source: str, **options: Any) -> None:
 )
 @click.argument("source", metavar="[DATA]", required=False)
 @option(
-    "--model", type=click.Choice(["dbn", "sae", "autoencoder", "rbm", "net", "mlp", "cnn", "resnet", "lstm", "writer"]),
-    default="dbn",
+    "--model", default="dbn",
+    type=click.Choice(["dbn", "sae", "autoencoder", "rbm", "net", "mlp", "cnn", "resnet", "lstm", "writer", "embedder"]),
     help="A deep belief net, stacked autoencoders with a classifier, a deep autoencoder, one Boltzmann machine; or a network: "
          "dense (mlp), convolutional, residual, recurrent, or what suits the rows (net). From a plain text an lstm learns "
-         "to write (writer).",
+         "to write (writer); an embedder learns on some people to tell others apart.",
 )  # fmt: skip
 @option("--out", type=PATH, default="runs/DATA-MODEL", help="Folder of the run: model, log, checkpoints.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out where it was stopped, to the same bits.")
@@ -476,6 +480,11 @@ def _show_learned(learned: Learned) -> None:
         return
     rows = learned.test_rows()
     click.echo()
+    if learned.embeds:
+        _show_recognition(learned, rows)
+        click.echo(f"The model lies in {learned.folder}")
+        _next(f"layerwise enroll people NAME PHOTO ... --model {learned.folder}")
+        return
     if learned.classes and rows.labelled:
         _show_scores(tasks.scores(learned, rows))
     elif learned.classes:
@@ -572,6 +581,9 @@ def evaluate(folder: Path, source: str | None, broken: str | None) -> None:
         return
     rows = learned.rows(source, broken=broken)
     click.echo(f"{folder} on {rows.lines()}\n")
+    if learned.embeds:
+        _show_recognition(learned, rows)
+        return
     if not learned.classes:
         _show_rebuilding(tasks.rebuilding(learned, rows))
         return
@@ -611,6 +623,25 @@ def _balance_table(found: list[Score]) -> Any:
         table.add_row(WORDS[score.head], _percent(score.balanced_accuracy), _percent(score.macro_f1))
     table.add_row("always the commonest class", _percent(1 / len(found[0].per_class)), "")
     return table
+
+
+def _show_recognition(learned: Learned, rows: Any) -> None:
+    from layerwise import people
+
+    found, page = people.judged(learned, rows)
+    click.echo(
+        f"{found.people} people whom the model never met, {found.rows} rows; some of each are enrolled, the others asked:\n"
+    )
+    table = _table("enrolled of each", "error")
+    for count, error in found.errors.items():
+        table.add_row(str(count), _percent(error))
+    if found.equal_error is not None:
+        table.add_row(
+            f"half of them strangers, {found.enrolled} enrolled: equal error rate", _percent(found.equal_error)
+        )
+    _show(table)
+    if page is not None:
+        click.echo(f"The trade-off between false accepts and false rejects: {page}")
 
 
 def _show_rebuilding(found: Any) -> None:
@@ -721,6 +752,112 @@ def generate(
     tasks.save_rows(rows, names, learned.row, out, columns=count)
     lines = f", a line for each of {', '.join(dict.fromkeys(names))}" if len(set(names)) > 1 else ""
     click.echo(f"{len(rows)} rows are in {out}{lines}")
+
+
+@cli.command(
+    epilog=example(
+        "layerwise enroll people anna anna-1.png anna-2.png --model runs/faces",
+        "layerwise enroll people ben photos-of-ben/",
+    )
+)
+@click.argument("folder", metavar="GALLERY", type=PATH)
+@click.argument("name")
+@click.argument("photos", metavar="PHOTOS...", nargs=-1, required=True)
+@option("--model", type=PATH, default="the one that made the gallery", help="Run whose model makes the embeddings.")
+def enroll(folder: Path, name: str, photos: tuple[str, ...], model: Path | None) -> None:
+    """Remember NAME by PHOTOS in GALLERY, a folder that begins with the first.
+
+    PHOTOS are cropped faces (or clips, or tables of rows), files or folders of them. Nothing is learned anew. The gallery
+    holds names and embeddings, and no photos.
+    """
+    from layerwise import people
+
+    done = people.enroll(folder, name, photos, model)
+    _notes(done.notes)
+    before = done.held - done.added
+    more = f", beside {before} from before: {done.held} in all" if before else ""
+    click.echo(f"{done.name}: {done.added} {'photo' if done.added == 1 else 'photos'} enrolled in {folder}{more}")
+
+
+@cli.command(epilog=example("layerwise identify people who.png", "layerwise identify people door/ --model runs/faces"))
+@click.argument("folder", metavar="GALLERY", type=PATH)
+@click.argument("photos", metavar="PHOTOS...", nargs=-1, required=True)
+@option("--model", type=PATH, default="the one that made the gallery", help="Where its model lies, if it was moved.")
+def identify(folder: Path, photos: tuple[str, ...], model: Path | None) -> None:
+    """Say who is on each of PHOTOS, or "unknown", with a score: the cosine to the nearest photo enrolled, -1 to 1."""
+    from layerwise import people
+
+    answers, notes = people.identify(folder, photos, model)
+    _notes(notes)
+    table = _table("photo", "name", "score", "nearest")
+    for file, answer in answers:
+        table.add_row(file, answer.name, f"{answer.score:.3f}", answer.nearest)
+    _show(table)
+
+
+def _notes(notes: Iterable[str]) -> None:
+    for note in notes:
+        click.echo(f"Note: {note}", err=True)
+
+
+@cli.group(epilog=example("layerwise gallery list people", "layerwise gallery remove people anna"))
+def gallery() -> None:
+    """Who is in a gallery; forget somebody; when somebody is unknown."""
+
+
+@gallery.command("list", epilog=example("layerwise gallery list people"))
+@click.argument("folder", metavar="GALLERY", type=PATH)
+def list_people(folder: Path) -> None:
+    """List who is enrolled in GALLERY, and by how many photos."""
+    from layerwise import people
+
+    opened = people.open_gallery(folder)
+    table = _table("name", "photos")
+    for name, count in opened.people.items():
+        table.add_row(name, str(count))
+    _show(table)
+    limit = "none is set, nobody is unknown" if opened.threshold is None else f"{opened.threshold:.3f}"
+    click.echo(f"{len(opened.people)} people; threshold: {limit}")
+
+
+@gallery.command(epilog=example("layerwise gallery remove people anna"))
+@click.argument("folder", metavar="GALLERY", type=PATH)
+@click.argument("name")
+def remove(folder: Path, name: str) -> None:
+    """Forget NAME: the name and all embeddings of its photos go out of GALLERY."""
+    from layerwise import people
+
+    opened = people.open_gallery(folder)
+    count = opened.remove(name)
+    opened.save(folder, overwrite=True)
+    click.echo(f"{name} and {count} {'embedding' if count == 1 else 'embeddings'} are forgotten.")
+
+
+@gallery.command(
+    epilog=example(
+        "layerwise gallery calibrate people", "layerwise gallery calibrate people strangers/ --false-accepts 0.001"
+    )
+)
+@click.argument("folder", metavar="GALLERY", type=PATH)
+@click.argument("source", metavar="[STRANGERS]", required=False)
+@click.option("--false-accepts", type=click.FloatRange(0, 1, max_open=True), default=0.01, show_default=True,
+              help="Share of strangers that may be taken for somebody, 0 to 1.")  # fmt: skip
+def calibrate(folder: Path, source: str | None, false_accepts: float) -> None:
+    """Set the threshold below which somebody is unknown, so that few strangers are taken for somebody.
+
+    STRANGERS are photos of people who are not enrolled; without them everybody in GALLERY plays the stranger once, while
+    their own photos are left out. The trade-off at every threshold is drawn in GALLERY/tradeoff.html.
+    """
+    from layerwise import people
+
+    opened, curve, page = people.calibrate(folder, source, false_accepts)
+    assert opened.threshold is not None
+    accepts, rejects = curve.at(opened.threshold)
+    click.echo(
+        f"The threshold is {opened.threshold:.3f}: {_percent(accepts)} of {curve.strangers} strangers are taken for somebody, "
+        f"{_percent(rejects)} of {curve.known} photos not known again.\nThe equal error rate is {_percent(curve.equal_error)}. "
+        f"The trade-off: {page}"
+    )
 
 
 @cli.command(

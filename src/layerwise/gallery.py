@@ -179,14 +179,12 @@ class Gallery:
     def calibrate(self, false_accepts: float = 0.01, strangers: npt.ArrayLike | None = None) -> Tradeoff:
         """Sets the threshold so that at most that share of strangers is taken for somebody.
 
-        People are tried with each of their own photos while that photo is left out. Strangers are the rows given, or
-        else every person of the gallery once more while all of that person's photos are left out: the more people
-        there are, the finer the rate that can be told. A threshold is right for a gallery of about this size: the more
-        people, the easier it is for a stranger to be like one.
+        A threshold is right for a gallery of about this size: the more people, the easier it is for a stranger to be like
+        one.
 
         Arguments:
             false_accepts: The share, in [0, 1).
-            strangers: Rows of people who are not enrolled.
+            strangers: As for `tradeoff`.
 
         Returns:
             The trade-off at every threshold.
@@ -194,26 +192,38 @@ class Gallery:
         Raises:
             ValueError: If there are too few people or photos to try anybody.
         """
+        curve = self.tradeoff(strangers)
+        threshold = curve.threshold(false_accepts)
+        if false_accepts * curve.strangers < 1:
+            warnings.warn(f"A false-accept rate of {false_accepts:g} cannot be told from {curve.strangers} trials: the "
+                          "threshold lies just above the best of them.", stacklevel=2)  # fmt: skip
+        self.threshold = threshold
+        return curve
+
+    def tradeoff(self, strangers: npt.ArrayLike | None = None) -> Tradeoff:
+        """How many strangers are taken for somebody, and how many people not known again, at every threshold.
+
+        People are tried with each of their own photos while that photo is left out. Strangers are the rows given, or
+        else every person of the gallery once more while all of that person's photos are left out: the more people there
+        are, the finer the rates that can be told.
+
+        Arguments:
+            strangers: Rows of people who are not enrolled.
+
+        Raises:
+            ValueError: If there are too few people or photos to try anybody.
+        """
         vectors = self._near.vectors if self._near is not None else np.empty((0, 1), np.float32)
-        tried = _spread(len(vectors), TRIALS)
-        own, others = self._leave_one_out(vectors, tried)
+        own, others = self._leave_one_out(vectors, _spread(len(vectors), TRIALS))
         members = np.isfinite(own)
         if not members.any():
             raise ValueError(
                 "Nobody in the gallery has two photos, so nobody can be tried. Enroll a second photo of some."
             )
-        if strangers is not None:
-            played: npt.ArrayLike = self._best(self._embedded(strangers))[1]
-        elif len(self._names) < 2:
+        if strangers is None and len(self._names) < 2:
             raise ValueError("One person alone cannot play the stranger. Enroll another, or give rows of strangers.")
-        else:
-            played = others
-        curve = tradeoff(own[members], played, (own >= others)[members])
-        if false_accepts * curve.strangers < 1:
-            warnings.warn(f"A false-accept rate of {false_accepts:g} cannot be told from {curve.strangers} trials: the "
-                          "threshold lies just above the best of them.", stacklevel=2)  # fmt: skip
-        self.threshold = curve.threshold(false_accepts)
-        return curve
+        played = others if strangers is None else self._best(self._embedded(strangers))[1]
+        return tradeoff(own[members], played, (own >= others)[members])
 
     def _leave_one_out(
         self, vectors: npt.NDArray[np.float32], tried: npt.NDArray[np.int64]

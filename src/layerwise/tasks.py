@@ -19,10 +19,11 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from layerwise import data as sets
 from layerwise.data import Dataset, Row, Story
-from layerwise.data.sources import is_text, load_both, not_empty
+from layerwise.data.sources import hold_out_classes, is_text, load_both, not_empty
 from layerwise.data.text import BAGS, TextRow
-from layerwise.estimators import ESTIMATORS, DBNClassifier, TextWriter
+from layerwise.estimators import ESTIMATORS, DBNClassifier, IdentityEmbedder, TextWriter
 from layerwise.files import write_whole
+from layerwise.gallery import Gallery
 from layerwise.lens import interval
 from layerwise.rows import MEMORY
 from layerwise.run import Run
@@ -42,11 +43,14 @@ MODELS = {
     "resnet": "NetworkClassifier",
     "lstm": "NetworkClassifier",
     "writer": "TextWriter",
+    "embedder": "IdentityEmbedder",
 }
 NETWORKS = ("net", "mlp", "cnn", "resnet", "lstm")
 CLASSIFIERS = ("dbn", "sae", *NETWORKS)
 OPTIONS = ("dropout", "input_dropout")  # of a network, which its builder takes
 WRITER, PROSE = "writer", ("form", "length")  # a text to write on from is read so, and by nothing else
+EMBEDDER = "embedder"  # it learns on some people (labels) and is tested on others
+FALSE_ACCEPTS = 0.01  # share of strangers that the threshold of an embedder lets pass
 LAST = 0.1  # of such a text is held out
 READING = set(inspect.signature(sets.load).parameters) - {"source", "part", "holdout", "seed", "like"}
 PLAN = "plan.json"
@@ -123,6 +127,8 @@ class Plan:
 
     @cached_property
     def _both(self) -> tuple[Dataset, Dataset]:
+        if self.model == EMBEDDER:
+            return hold_out_classes(sets.load(self.data, "all", **self.reading), self.holdout, self.seed)
         return load_both(self.data, holdout=self.holdout, seed=self.seed, **self.reading)
 
     def estimator(self) -> Any:
@@ -145,9 +151,10 @@ class Plan:
                              f"one of {', '.join(CLASSIFIERS)}.")  # fmt: skip
         if self.model == WRITER:
             settings |= {name: self.reading[name] for name in PROSE if name in self.reading}
-        if self.model in NETWORKS:
+        if self.model in (*NETWORKS, EMBEDDER):
             options = {name: settings.pop(name) for name in OPTIONS if name in settings}
-            settings |= {"net": "auto" if self.model == "net" else self.model, "options": options or None}
+            chosen = self.model not in ("net", EMBEDDER)
+            settings |= {"net": self.model if chosen else "auto", "options": options or None}
         return ESTIMATORS[MODELS[self.model]](**settings, random_state=self.seed)
 
 
@@ -161,7 +168,11 @@ def models_with(setting: str) -> list[str]:
     if setting == "layers":
         return list(MODELS)
     if setting in OPTIONS:
-        return ["dbn", "sae", *(name for name in (*NETWORKS, WRITER) if setting == "dropout" or name == "mlp")]
+        return [
+            "dbn",
+            "sae",
+            *(name for name in (*NETWORKS, WRITER, EMBEDDER) if setting == "dropout" or name == "mlp"),
+        ]
     return [name for name, kind in MODELS.items() if setting in inspect.signature(ESTIMATORS[kind]).parameters]
 
 
@@ -226,6 +237,9 @@ def prepare(plan: Plan) -> tuple[Any, Any]:
     estimator, training = plan.estimator(), plan.load("train")
     if plan.model in NETWORKS:
         suit(estimator, training.row)
+    if plan.model == EMBEDDER:
+        suit_embedder(estimator, training.row, plan)
+        return estimator, training
     if plan.model not in CLASSIFIERS:
         return estimator, training
     if not training.labelled or training.y is None:
@@ -288,6 +302,14 @@ def suit(network: Any, row: Row) -> None:
         network.set_params(augment=row.kind if row.pictured else None)
 
 
+def suit_embedder(embedder: Any, row: Row, plan: Plan) -> None:
+    """Tells an untrained embedder what a row is; a photo's mirror image is of the same person."""
+    if "augment" not in plan.settings and row.pictured:
+        embedder.set_params(augment="auto")
+    suit(embedder, row)
+    embedder.set_params(mirror=row.kind == "image", normalise="rows" if row.pictured else "columns")
+
+
 def _check_sequence(row: Row) -> None:
     what = (
         f"{BAGS[row.form]} has lost the order of the words. Choose form='words', 'characters' or 'subwords' (--form words)"
@@ -322,8 +344,22 @@ def learn(
             _forget(folder)
         raise
     estimator.data_ = describe(training, plan)
+    if plan.model == EMBEDDER:
+        estimator.threshold_ = set_threshold(estimator, plan.load("test"))
     estimator.save(folder, overwrite=True)
     return estimator
+
+
+def set_threshold(embedder: Any, others: Dataset) -> float | None:
+    """The score at which few of the people whom the embedder never met are taken for each other; None if they are too few."""
+    gallery = Gallery(embedder)
+    assert others.y is not None
+    gallery.enroll([others.classes[label] for label in others.y], others.matrix())
+    try:
+        gallery.calibrate(FALSE_ACCEPTS)
+    except ValueError:  # nobody has two rows
+        return None
+    return gallery.threshold
 
 
 def _forget(folder: Path) -> None:
@@ -341,7 +377,7 @@ def fit(estimator: Any, training: Dataset | Story, run: Run) -> Any:
     """Fits the estimator to the rows or the text; a classifier then speaks of the classes by their names."""
     if isinstance(training, Story):
         return estimator.fit(training.text, run=run)
-    if not hasattr(estimator, "predict"):
+    if not estimator.__sklearn_tags__().target_tags.required:
         return estimator.fit(_rows(training), run=run)
     assert training.y is not None
     # Codes in the order of the names: the estimators keep their classes sorted, and take -1 for no label.
@@ -350,7 +386,8 @@ def fit(estimator: Any, training: Dataset | Story, run: Run) -> Any:
     rank = np.empty(len(names), np.int64)
     rank[order] = np.arange(len(names))
     estimator.fit(_rows(training), np.where(training.y < 0, -1, rank[training.y]), run=run)
-    estimator.classes_ = names[order][estimator.classes_]
+    known = "people_" if hasattr(estimator, "people_") else "classes_"
+    setattr(estimator, known, names[order][getattr(estimator, known)])
     return estimator
 
 
@@ -421,6 +458,11 @@ class Learned:
         """Whether it reads one long text and takes no rows."""
         return isinstance(self.model, TextWriter)
 
+    @property
+    def embeds(self) -> bool:
+        """Whether it makes embeddings that tell people apart."""
+        return isinstance(self.model, IdentityEmbedder)
+
     def story(self, source: str | None = None) -> Story:
         """The text that was held out when it learned, or all of the one at `source`."""
         about = self.about
@@ -438,6 +480,9 @@ class Learned:
         if "source" not in about:
             raise ValueError(f"{self.folder} does not say which data it learned from. Name the data to look at.")
         how = as_read(about["reading"])
+        if self.embeds:
+            both = sets.load(about["source"], "all", **how, like=self.row)
+            return hold_out_classes(both, about["holdout"], about["seed"])[1]
         return sets.load(
             about["source"],
             "test",

@@ -106,6 +106,27 @@ def load_both(
     return train, test
 
 
+def hold_out_classes(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
+    """The rows of some classes, those without a label with them, and the rows of a share of the classes, picked at random.
+
+    Raises:
+        ValueError: If there are not two classes for the one part and two for the other.
+    """
+    present = np.unique(_labels(data)[_labels(data) >= 0])
+    count = min(max(round(share * len(present)), 2), len(present) - 2)
+    if count < 2:
+        raise ValueError(
+            f"{data.name} has rows of {len(present)} people (labels): at least 4 are needed, 2 to learn from and 2 others to "
+            "test on. Sort the files into one folder per person, or name the column of labels (--label)."
+        )
+    held = np.isin(_labels(data), np.random.RandomState(seed).permutation(present)[:count])
+    how = f"{count} of {len(present)} people (labels) picked at random (seed {seed})"
+    return (
+        replace(data.take(~held), note="; ".join(filter(None, (f"training part: all but {how}", data.note)))),
+        replace(data.take(held), note="; ".join(filter(None, (f"test part: {how}", data.note)))),
+    )
+
+
 def not_empty(test: Dataset) -> Dataset:
     """A test part that has rows."""
     if not len(test):

@@ -21,6 +21,8 @@ from layerwise.metric import embedding_loss
 from layerwise.nets import Rows
 from layerwise.run import SILENT, Run
 
+DROPOUT = 0.3  # before the last layer of a cnn
+
 
 class Own(Rows):
     """Rows that each get a mean of 0 and a deviation of 1 of their own, so that light and contrast do not count.
@@ -250,7 +252,7 @@ class IdentityEmbedder(TransformerMixin, NetworkEstimator):
 
     def _built(self, outputs: int, sizes: tuple[int, ...], options: dict[str, Any]) -> nn.Sequential:
         if self.net_ == "cnn":
-            options = {"hidden": (), "dropout": 0.3} | options
+            options = {"hidden": (), "dropout": DROPOUT} | options
         if self.normalise == "columns" or self.net_ == "lstm":  # whose padding of zeros has to stay
             return super()._built(outputs, sizes, options)
         came, entrance = self.shape_, Own(self.shape_, self.side)

@@ -9,7 +9,6 @@ three of the six speakers. Settings were chosen on splits from 1000 on. Each spl
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,7 +25,7 @@ from layerwise.data import Dataset, cache_folder, load
 from layerwise.data.sound import fsdd_speakers
 from layerwise.estimators import IdentityEmbedder
 from layerwise.experiments.mnist import report
-from layerwise.lens import tradeoff
+from layerwise.lens import recognition
 
 Embed = Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]  # learn from (x, y), embed others, with a seed
 
@@ -114,47 +113,11 @@ def own_contrast(rows: np.ndarray) -> np.ndarray:
 # -- what is measured --------------------------------------------------------------------------------------------------
 
 
-def similarities(e: np.ndarray) -> np.ndarray:
-    """Minus the distances between all embeddings: of those of length 1 in the order of their cosines."""
-    squares = (e**2).sum(1)
-    return -np.sqrt((squares[:, None] + squares - 2 * e @ e.T).clip(0))
-
-
-def identified(near: np.ndarray, y: np.ndarray, enrolled: int, seed: int) -> float:
-    """Error in % where so many rows of everybody are enrolled and the others get the name of the nearest of them."""
-    held, asked = drawn(y, enrolled, seed)
-    said = y[held][near[np.ix_(asked, held)].argmax(1)]
-    return 100 * float((said != y[asked]).mean())
-
-
-def equal_error(near: np.ndarray, y: np.ndarray, enrolled: int, seed: int) -> float:
-    """Equal error rate in % where half of the people are strangers; who gets a wrong name is not known again, either."""
-    held, asked = drawn(y, enrolled, seed)
-    people = np.unique(y)
-    members = np.random.RandomState(seed).permutation(people)[: len(people) // 2]
-    held = held[np.isin(y[held], members)]
-    scores = near[np.ix_(asked, held)]
-    best, said, known = scores.max(1), y[held][scores.argmax(1)], np.isin(y[asked], members)
-    return 100 * tradeoff(best[known], best[~known], (said == y[asked])[known]).equal_error
-
-
-def drawn(y: np.ndarray, enrolled: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which rows are enrolled, so many of everybody, and which are asked for."""
-    random = np.random.RandomState(seed)
-    orders = [random.permutation(np.flatnonzero(y == person)) for person in np.unique(y)]
-    return np.concatenate([order[:enrolled] for order in orders]), np.concatenate(
-        [order[enrolled:] for order in orders]
-    )
-
-
-def measured(e: np.ndarray, y: np.ndarray, enrolled: tuple[int, ...], strangers: int, draws: int) -> dict[str, float]:
-    """Mean over the draws of the error with so many enrolled, and of the equal error rate with `strangers` enrolled."""
-    near = similarities(np.asarray(e, np.float64))
-    found = {
-        f"error_{count}": statistics.fmean(identified(near, y, count, draw) for draw in range(draws))
-        for count in enrolled
-    }
-    return found | {"equal_error": statistics.fmean(equal_error(near, y, strangers, draw) for draw in range(draws))}
+def measured(e: np.ndarray, y: np.ndarray, enrolled: tuple[int, ...], draws: int) -> dict[str, float]:
+    """Errors and the equal error rate, in %; that only where half of the people are more than one or two."""
+    found = recognition(e, y, enrolled, draws)
+    figures = {f"error_{count}": 100 * error for count, error in found.errors.items()}
+    return figures | ({} if found.equal_error is None else {"equal_error": 100 * found.equal_error})
 
 
 def rows_of(what: str) -> tuple[np.ndarray, np.ndarray]:
@@ -202,8 +165,7 @@ def main(what: str, method: str, splits: int, first: int, draws: int, out: Path)
         with compute.session(seed, 1):
             e = embed(x[old], y[old], x[~old], seed)
         seconds = {"seconds": time.perf_counter() - began[0], "cpu_seconds": time.process_time() - began[1]}
-        enrolled, strangers = ((5, 3, 1), 5) if what == "faces" else ((3,), 3)
-        figures = measured(e, y[~old], enrolled, strangers, draws)
+        figures = measured(e, y[~old], (5, 3, 1) if what == "faces" else (3,), draws)
         report(out, {"experiment": f"{what} {method}", "seed": seed, "draws": draws, **figures, **seconds})
 
 

@@ -8,6 +8,7 @@ does it tell of the input and the label? `calibration`: can those figures be tru
 `selectivity`: which class does a unit tell? `favourite`: which input would it like best? `evidence`: which part of a row
 excites it? `wiring`: what does it get, give and resemble? `ablation`: what changes without it?
 `vitals`: how healthy are the layers of any net? `ladder`: all of this, layer by layer, in one call.
+`recognition`: are people known again by their embeddings?
 `tradeoff`: how many strangers are accepted, and how many people not known again?
 """
 
@@ -27,6 +28,7 @@ from layerwise.lens.projection import project, strongest_units
 from layerwise.lens.ranking import Ranked, rank
 from layerwise.lens.readout import Reading, read_labels, rebuild_linearly
 from layerwise.lens.rebuilding import Rebuilt, rebuild
+from layerwise.lens.recognition import Recognition, recognition
 from layerwise.lens.selectivity import Selectivity, selectivity
 from layerwise.lens.similarity import Alignment, Alignments, cka
 from layerwise.lens.strongest import Examples, examples, strongest_rows
@@ -52,6 +54,7 @@ __all__ = [
     "Ranked",
     "Reading",
     "Rebuilt",
+    "Recognition",
     "Rung",
     "Seen",
     "Selectivity",
@@ -93,6 +96,7 @@ __all__ = [
     "read_labels",
     "rebuild",
     "rebuild_linearly",
+    "recognition",
     "selectivity",
     "spread",
     "stream",

@@ -41,6 +41,20 @@ def _epochs(epochs: int, across: Scale) -> list[Markup]:
     return [text(across(tick), HEIGHT - BOTTOM + 15, tick, "tick", "middle") for tick in wanted]
 
 
+def plane(
+    points: Sequence[tuple[float, float]], mark: tuple[float, float] | None, *, x: str, y: str, alt: str
+) -> Markup:
+    """A curve through points (x, y) from 0 on, with a dot at `mark`."""
+    ends = [max(1e-9, *(point[axis] for point in points)) for axis in (0, 1)]
+    level, upright = nice_ticks(0, ends[0]), nice_ticks(0, ends[1])
+    across, down = linear(0, level[-1], LEFT, WIDTH - RIGHT), linear(0, upright[-1], HEIGHT - BOTTOM, TOP)
+    parts = [_grid(upright, down, WIDTH)]
+    parts += [text(across(tick), HEIGHT - BOTTOM + 15, number(tick), "tick", "middle") for tick in level]
+    parts.append(_line([(across(at), down(value)) for at, value in points], "train"))
+    parts += [_dot(across(mark[0]), down(mark[1]), "train")] if mark else []
+    return svg(parts + _axis_names(x, y), alt)
+
+
 def log_chart(series: Sequence[dict[str, Any]], names: Sequence[str], *, y: str, alt: str) -> Markup:
     """Positive values over named places, on a logarithmic scale; a value of 0 is left out."""
     values = [value for each in series for value in each["values"] if value and value > 0]

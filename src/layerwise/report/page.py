@@ -32,7 +32,7 @@ def render(found: dict[str, Any]) -> str:
     """
     style, script = asset("report.css"), asset("report.js")
     look = {"Page": Page(found), "found": found, "charts": charts, "signed_picture": pictures.signed_picture}
-    return _environment().get_template("report.html.j2").render(
+    return environment().get_template("report.html.j2").render(
         look, style=Markup(style), script=Markup(script), policy=_policy(script), **found
     )  # fmt: skip
 
@@ -52,7 +52,8 @@ def _policy(script: str) -> str:
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Where templates are found, and what they may call."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("layerwise.report"), autoescape=True, undefined=jinja2.StrictUndefined,
         extensions=["jinja2.ext.do"],
