@@ -100,7 +100,7 @@ def write_table(path: Path, gigabytes: float) -> None:
 
 
 def write_pictures(folder: Path, gigabytes: float) -> None:
-    """Made-up photographs of 512 x 512 in two classes: a few different ones, many times, `gigabytes` on disk."""
+    """Made-up photographs of 128 x 128 in two classes: a few different ones, many times, `gigabytes` on disk."""
     from PIL import Image
 
     random = np.random.RandomState(0)
@@ -108,7 +108,7 @@ def write_pictures(folder: Path, gigabytes: float) -> None:
         (folder / name).mkdir(parents=True)
     blobs = []
     for _ in range(16):
-        picture = Image.fromarray(random.randint(0, 256, (64, 64, 3), dtype=np.uint8)).resize((512, 512))
+        picture = Image.fromarray(random.randint(0, 256, (16, 16, 3), dtype=np.uint8)).resize((128, 128))
         file = io.BytesIO()
         picture.save(file, "JPEG", quality=95)
         blobs.append(file.getvalue())

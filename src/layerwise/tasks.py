@@ -394,7 +394,7 @@ def fit(estimator: Any, training: Dataset | Story, run: Run) -> Any:
 def _rows(training: Dataset) -> Any:
     """All rows, in memory while they fit, else read batch by batch."""
     large = 4 * len(training) * training.row.size > MEMORY
-    return training.rows() if large or isinstance(training.x, np.memmap) else training.matrix()
+    return training.rows() if large else training.matrix()
 
 
 def describe(training: Dataset | Story, plan: Plan) -> dict[str, Any]:

@@ -16,17 +16,20 @@ import numpy.typing as npt
 from layerwise import rows
 
 Array = npt.NDArray[Any]
+COPIES = (
+    4  # of the rows that may be in memory at once while they are read, split and brought into the form of the model
+)
 
 
 def empty(shape: Sequence[int], dtype: npt.DTypeLike) -> Array:
-    """An array to be filled, in memory up to `rows.MEMORY` bytes, else on disk.
+    """An array to be filled, in memory up to a quarter of `rows.MEMORY`, else on disk.
 
     Raises:
         OSError: If the disk for temporary files has no room for it.
     """
     shape = tuple(shape)
     need = math.prod(shape) * np.dtype(dtype).itemsize
-    if need <= rows.MEMORY:
+    if COPIES * need <= rows.MEMORY:
         return np.empty(shape, dtype)
     with tempfile.TemporaryFile() as file:
         reserve(file.fileno(), need)
@@ -34,7 +37,7 @@ def empty(shape: Sequence[int], dtype: npt.DTypeLike) -> Array:
 
 
 class Pile:
-    """Rows of float64 that come in blocks, shape (k, width), kept in memory up to `rows.MEMORY` bytes, else on disk."""
+    """Rows of float64 that come in blocks, shape (k, width), in memory up to a quarter of `rows.MEMORY`, else on disk."""
 
     def __init__(self, width: int) -> None:
         self.width, self.rows = width, 0
@@ -49,7 +52,7 @@ class Pile:
         """
         self.rows += len(block)
         self._held.append(block)
-        if self._file is None and 8 * self.rows * self.width > rows.MEMORY:
+        if self._file is None and COPIES * 8 * self.rows * self.width > rows.MEMORY:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 - `whole` closes it
         if self._file is not None:
             try:

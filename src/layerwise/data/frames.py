@@ -12,6 +12,7 @@ from layerwise import rows
 from layerwise.data.arrays import Parts
 from layerwise.data.columns import MISSING, Cells, written
 from layerwise.data.dataset import Array, Dataset, Row
+from layerwise.data.disk import COPIES
 from layerwise.data.layout import BLOCK, LABELLESS, Codes, Columns, Layout, Table, Types, assembled, data_sets
 
 
@@ -26,7 +27,7 @@ def read_parquet(
     pandas, parquet = _extra("pandas", path), _extra("pyarrow.parquet", path)
     try:
         file = parquet.ParquetFile(path)
-        if 8 * file.metadata.num_rows * file.metadata.num_columns > rows.MEMORY:
+        if COPIES * 8 * file.metadata.num_rows * file.metadata.num_columns > rows.MEMORY:
             table = _streamed(path, file, label, types, like)
         else:
             table = _framed(str(path), pandas.read_parquet(path), label, types, like)

@@ -53,7 +53,7 @@ def read_images(
     by their EXIF tag, laid on white where they are transparent, and made grey if all are grey, else colour. They keep
     their aspect ratio and are centred, and the rest is filled with the colour of their border. Grey pictures are
     stored with 16 bits if any has more than 8. Of an animation, the first frame is taken. Several are read at the same
-    time; all together lie in a temporary file if they would take more memory than `rows.MEMORY`.
+    time; all together lie in a temporary file if they are large (`disk.empty`).
 
     Arguments:
         folder: Or zip, or a single picture. Files that are no pictures, by extension, are left out and counted in the note.
