@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -98,6 +98,16 @@ class Activity:
             warnings.warn(text, HealthWarning, stacklevel=2)
 
 
+def root_mean_square(tensors: Sequence[Tensor]) -> float:
+    """Of all numbers in several tensors.
+
+    Example:
+        >>> root_mean_square([torch.tensor([1.0, 7.0]), torch.tensor([[5.0]])])
+        5.0
+    """
+    return (sum(float(t.double().square().sum()) for t in tensors) / sum(t.numel() for t in tensors)) ** 0.5
+
+
 def gradient_norms(
     network: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor
 ) -> dict[str, float]:
@@ -116,7 +126,7 @@ def gradient_norms(
         for name, stage in network.named_children():
             grads = [p.grad for p in stage.parameters() if p.grad is not None and p.ndim > 1]
             if grads:
-                norms[name] = (sum(float(g.square().sum()) for g in grads) / sum(g.numel() for g in grads)) ** 0.5
+                norms[name] = root_mean_square(grads)
         return norms
     finally:
         network.train(training)

@@ -12,7 +12,7 @@ import numpy as np
 
 from layerwise.data.catalogue import find, read_known
 from layerwise.data.folders import TEXTS, kind_of, name_of, place
-from layerwise.data.text import SPECIAL, _byte_pairs, _read, _tokenizers, read_texts
+from layerwise.data.text import SPECIAL, byte_pairs, decoded, read_texts, tokenizers_library
 
 LOST = "\N{REPLACEMENT CHARACTER}"
 FORMS = ("characters", "subwords")
@@ -48,7 +48,7 @@ class Symbols:
         if form not in FORMS:
             raise ValueError(f"A text is read as {' or '.join(FORMS)}, not as {form!r}.")
         if form == "subwords":
-            return cls(tokenizer=_byte_pairs([text], terms))
+            return cls(tokenizer=byte_pairs([text], terms))
         return cls("".join(sorted(set(text))))
 
     @property
@@ -99,7 +99,7 @@ class Symbols:
 
     @cached_property
     def _subwords(self) -> Any:
-        found = _tokenizers().Tokenizer.from_str(self.tokenizer)
+        found = tokenizers_library().Tokenizer.from_str(self.tokenizer)
         found.encode_special_tokens = True  # "[PAD]" in a text is text
         return found
 
@@ -151,7 +151,7 @@ def prose(source: str) -> Story | None:
         return Story("".join(piece for part in read_known(record) for piece in part.x), record.name)
     path = Path(source).expanduser()
     if path.is_file() and path.name.lower().removesuffix(".gz").endswith(".txt"):
-        return Story(_read(path), path.name)
+        return Story(decoded(path), path.name)
     if not (path.is_dir() or path.suffix.lower() == ".zip") or not path.exists() or kind_of(place(path)) != TEXTS:
         return None
     parts = read_texts(path)

@@ -219,7 +219,7 @@ class TextRow(Row):
 
     def _listed(self, texts: Sequence[str]) -> Self:
         """Learns the vocabulary and the length."""
-        row = replace(self, tokenizer=_byte_pairs(texts, self.terms)) if self.form == "subwords" else self
+        row = replace(self, tokenizer=byte_pairs(texts, self.terms)) if self.form == "subwords" else self
         lengths, count = list[int](), Counter[str]()
         for text in texts:
             found = row._split(text)
@@ -292,7 +292,7 @@ class TextRow(Row):
 
     @cached_property
     def _subwords(self) -> Any:
-        found = _tokenizers().Tokenizer.from_str(self.tokenizer)
+        found = tokenizers_library().Tokenizer.from_str(self.tokenizer)
         found.encode_special_tokens = True  # "[PAD]" in a text is text
         return found
 
@@ -312,7 +312,7 @@ def read_text(path: Path, form: str | None = None, length: int | None = None, li
         ValueError: If it is not UTF-8, or holds no text.
     """
     row = _row(form, length, like)
-    lines = [line.strip() for line in io.StringIO(_read(path))]
+    lines = [line.strip() for line in io.StringIO(decoded(path))]
     pieces, notes = _without_empty([_piece(lines)], "line")
     return _parts(pieces, path.name, row, notes)
 
@@ -400,7 +400,7 @@ def read_ag_news(folder: Path, form: str | None = None, length: int | None = Non
     # A backslash stands for a line break.
     texts = [" ".join(cells[1:]).replace("\\", " ") for cells in lines]
     labels = [cells[0] for cells in lines]
-    classes = tuple(_read(folder / "classes.txt").split("\n")[:4])
+    classes = tuple(decoded(folder / "classes.txt").split("\n")[:4])
     pieces = [_piece(texts[part], labels[part]) for part in (slice(6000), slice(6000, None))]
     notes = ["6000 and 1600 of the 7600 rows of AG News' test part, in the order of the file", "title and description"]
     return tuple(replace(part, classes=classes) for part in _parts(pieces, "ag_news", row, notes))
@@ -420,7 +420,7 @@ def read_tinyshakespeare(
         length = CHUNK if length is None and form == "characters" else length
     row = _row(form, length, like)
     size = row.length if row.form == "characters" and row.length else CHUNK
-    text = _read(folder / "input.txt.gz")
+    text = decoded(folder / "input.txt.gz")
     cut = 9 * len(text) // 10
     pieces = [
         _piece([part[start : start + size] for start in range(0, len(part), size)]) for part in (text[:cut], text[cut:])
@@ -515,7 +515,7 @@ def _csv(path: Path, names: Sequence[str | int | None]) -> Iterator[Line]:
             yield first.pop(0) if named or _is_header([cells for _, cells in first]) else (0, [])
             yield from chain(first, lines)
     except UnicodeDecodeError:
-        _read(path)  # says where
+        decoded(path)  # says where
         raise
     except csv.Error as error:
         raise ValueError(f"{path} is not plain CSV ({error}). Is a quotation mark missing? Export it again.") from error
@@ -590,7 +590,7 @@ def _text_of(stream: BinaryIO) -> str:
     return _decoded(held)
 
 
-def _read(path: Path) -> str:
+def decoded(path: Path) -> str:
     """The text of a file, packed by gzip or not."""
     with unpacked(path) as stream:
         data = stream.read()
@@ -656,9 +656,9 @@ def _frequent(count: Counter[str], most: int, fewest: int) -> list[str]:
     return sorted([each for each, times in common if times >= fewest] or [each for each, _ in common])
 
 
-def _byte_pairs(texts: Sequence[str], terms: int) -> str:
+def byte_pairs(texts: Sequence[str], terms: int) -> str:
     """Learns byte-pair encoding (Sennrich et al., 2016) on bytes; as JSON of the library."""
-    library = _tokenizers()
+    library = tokenizers_library()
     tokenizer = library.Tokenizer(library.models.BPE())
     tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = library.decoders.ByteLevel()
@@ -670,7 +670,8 @@ def _byte_pairs(texts: Sequence[str], terms: int) -> str:
     return str(tokenizer.to_str())
 
 
-def _tokenizers() -> Any:
+def tokenizers_library() -> Any:
+    """The optional library tokenizers; a ModuleNotFoundError that says how to install it."""
     try:
         import tokenizers
     except ImportError as error:

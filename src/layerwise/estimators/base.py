@@ -113,6 +113,16 @@ class Estimator(BaseEstimator, abc.ABC):
     def _batches(self, X: Array, y: Any = None, size: int | None = None) -> Batches:
         return Batches(X, y, size=size or self.batch_size, seed=self._seed, device=self._place)
 
+    def _split(self, known: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which of the `known` rows to learn from, and which to hold out; of codes of classes, of each class alike."""
+        from sklearn.model_selection import train_test_split
+
+        strata = y[known] if y.dtype.kind == "i" else None
+        kept, out = train_test_split(
+            known, test_size=self.validation_fraction, random_state=self._seed, stratify=strata
+        )
+        return np.sort(kept), np.sort(out)
+
     def _run(self, run: Run) -> Run:
         return Run(progress=True) if run is SILENT and self.verbose else run
 

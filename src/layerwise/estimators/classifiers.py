@@ -124,14 +124,6 @@ class StackClassifier(Labelled, Estimator):
         self.gradients_ = {stage: [norms[stage] for norms in gradients] for stage in gradients[0]}
         self._warn_if_constant(network, probe[0])
 
-    def _split(self, known: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        from sklearn.model_selection import train_test_split
-
-        kept, out = train_test_split(
-            known, test_size=self.validation_fraction, random_state=self._seed, stratify=codes[known]
-        )
-        return np.sort(kept), np.sort(out)
-
     @torch.no_grad()
     def _error(self, network: nn.Module, X: Array, codes: np.ndarray) -> float:
         """Cross-entropy in nats on held-out rows."""

@@ -250,17 +250,15 @@ class IdentityEmbedder(TransformerMixin, NetworkEstimator):
         if self.mirror and len(self.shape_) != 3:
             raise ValueError(f"Only pictures have a mirror image, not rows of shape {self.shape_}. Leave mirror out.")
 
-    def _built(self, outputs: int, sizes: tuple[int, ...], options: dict[str, Any]) -> nn.Sequential:
+    def _built(
+        self, shape: tuple[int, ...], outputs: int, sizes: tuple[int, ...], options: dict[str, Any]
+    ) -> nn.Sequential:
         if self.net_ == "cnn":
             options = {"hidden": (), "dropout": DROPOUT} | options
         if self.normalise == "columns" or self.net_ == "lstm":  # whose padding of zeros has to stay
-            return super()._built(outputs, sizes, options)
-        came, entrance = self.shape_, Own(self.shape_, self.side)
-        self.shape_ = entrance.shape
-        try:
-            network = super()._built(outputs, sizes, options)
-        finally:
-            self.shape_ = came
+            return super()._built(shape, outputs, sizes, options)
+        entrance = Own(shape, self.side)
+        network = super()._built(entrance.shape, outputs, sizes, options)
         network.input = entrance
         return network
 

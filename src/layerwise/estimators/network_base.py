@@ -106,7 +106,7 @@ class NetworkEstimator(Estimator):
     def _new_network(self, outputs: int) -> nn.Sequential:
         options, sizes = dict(self.options or {}), self._sizes()
         try:
-            network = self._built(outputs, sizes, options)
+            network = self._built(self.shape_, outputs, sizes, options)
         except TypeError as error:
             raise ValueError(f"options are arguments of layerwise.nets.{self.net_}: {error}.") from error
         if self.initialisation != "auto":
@@ -114,14 +114,16 @@ class NetworkEstimator(Estimator):
         self.network_ = network.to(self._place)
         return self.network_
 
-    def _built(self, outputs: int, sizes: tuple[int, ...], options: dict[str, Any]) -> nn.Sequential:
+    def _built(
+        self, shape: tuple[int, ...], outputs: int, sizes: tuple[int, ...], options: dict[str, Any]
+    ) -> nn.Sequential:
         if self.net_ == "mlp":
-            return nets.mlp(self.shape_[0], outputs, sizes, **options)
+            return nets.mlp(shape[0], outputs, sizes, **options)
         if self.net_ == "lstm":
             depth = {"layers": len(sizes), "vocabulary": self.vocabulary}
-            return nets.lstm(self.shape_, outputs, sizes[0], **depth | options)
+            return nets.lstm(shape, outputs, sizes[0], **depth | options)
         build: Callable[..., nn.Sequential] = nets.cnn if self.net_ == "cnn" else nets.resnet
-        network = build(self.shape_, outputs, sizes, **options)
+        network = build(shape, outputs, sizes, **options)
         return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _sizes(self) -> tuple[int, ...]:
@@ -237,15 +239,6 @@ class NetworkEstimator(Estimator):
 
     def _loss(self) -> Callable[[Tensor, Tensor], Tensor]:
         raise NotImplementedError
-
-    def _split(self, known: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        from sklearn.model_selection import train_test_split
-
-        strata = y[known] if y.dtype.kind == "i" else None  # codes of classes
-        kept, out = train_test_split(
-            known, test_size=self.validation_fraction, random_state=self._seed, stratify=strata
-        )
-        return np.sort(kept), np.sort(out)
 
     @torch.no_grad()
     def _validated(self, network: nn.Module, X: Array, y: np.ndarray) -> float:

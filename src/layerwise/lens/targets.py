@@ -95,7 +95,23 @@ class Each(Target):
 
 
 @dataclass(frozen=True, eq=False)
-class Direction(Target):
+class InLayer(Target):
+    """Something in one layer."""
+
+    layer: str | nn.Module
+
+    @property
+    def layers(self) -> tuple[str | nn.Module, ...]:
+        """The layer."""
+        return (self.layer,)
+
+    def within(self, module: nn.Module) -> Target:
+        """The target, with its layer named."""
+        return dataclasses.replace(self, layer=wanted(module, self.layer)[0].text)
+
+
+@dataclass(frozen=True, eq=False)
+class Direction(InLayer):
     """How far a layer's state lies along a direction: its product with `vector`, shape (units,).
 
     Arguments:
@@ -113,18 +129,8 @@ class Direction(Target):
         torch.Size([4])
     """
 
-    layer: str | nn.Module
     vector: Tensor
     position: tuple[int, ...] | None = None
-
-    @property
-    def layers(self) -> tuple[str | nn.Module, ...]:
-        """The layer."""
-        return (self.layer,)
-
-    def within(self, module: nn.Module) -> Target:
-        """The target, with its layer named."""
-        return dataclasses.replace(self, layer=wanted(module, self.layer)[0].text)
 
     def scores(self, output: Any, seen: Watch | None, rows: int) -> Tensor:
         """Shape (rows,)."""
@@ -136,7 +142,7 @@ class Direction(Target):
 
 
 @dataclass(frozen=True, eq=False)
-class Unit(Target):
+class Unit(InLayer):
     """The activation of one unit of a layer; `layer` and `position` as for `Direction`.
 
     Example:
@@ -144,18 +150,8 @@ class Unit(Target):
         ('layer3',)
     """
 
-    layer: str | nn.Module
     unit: int
     position: tuple[int, ...] | None = None
-
-    @property
-    def layers(self) -> tuple[str | nn.Module, ...]:
-        """The layer."""
-        return (self.layer,)
-
-    def within(self, module: nn.Module) -> Target:
-        """The target, with its layer named."""
-        return dataclasses.replace(self, layer=wanted(module, self.layer)[0].text)
 
     def scores(self, output: Any, seen: Watch | None, rows: int) -> Tensor:
         """Shape (rows,)."""

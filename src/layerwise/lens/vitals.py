@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layerwise.health import Activity
+from layerwise.health import Activity, root_mean_square
 from layerwise.lens.activity import Spread, spread
 from layerwise.lens.capture import watch
 from layerwise.lens.running import check_differentiable, evaluating, length, run, to_module
@@ -180,7 +180,9 @@ def gradients(
         check_differentiable(score)
         flat = [p for each in weights for p in each]
         slopes = iter(torch.autograd.grad(score, flat, allow_unused=True, materialize_grads=True) if flat else ())
-    return {name: _rms([next(slopes) for _ in each]) for name, each in zip(parts, weights, strict=True) if each}
+    return {
+        name: root_mean_square([next(slopes) for _ in each]) for name, each in zip(parts, weights, strict=True) if each
+    }
 
 
 class GradientHistory:
@@ -212,7 +214,7 @@ class GradientHistory:
         for name, part in self._parts.items():
             slopes = [p.grad for p in part.parameters() if p.grad is not None and p.ndim > 1]
             if slopes:
-                self.curves[name].append((step, _rms(slopes)))
+                self.curves[name].append((step, root_mean_square(slopes)))
 
 
 def reached(module: nn.Module, rows: Any) -> list[str]:
@@ -252,10 +254,6 @@ def _parts(module: nn.Module, layers: Iterable[str]) -> dict[str, nn.Module]:
     if unknown := [name for name in layers if name not in parts]:
         raise ValueError(f"The module has no part {unknown[0]!r}. It has: {', '.join(name for name in parts if name)}.")
     return {name: parts[name] for name in layers}
-
-
-def _rms(tensors: Sequence[Tensor]) -> float:
-    return (sum(float(t.double().square().sum()) for t in tensors) / sum(t.numel() for t in tensors)) ** 0.5
 
 
 def _flat(layer: nn.Module | None, kind: Units, codes: Tensor) -> float:
