@@ -221,6 +221,13 @@ def test_what_suits_a_kind_can_be_done_to_it(kind: str, shape: tuple[int, ...]) 
     assert Augment(shape, **suited(kind, shape))(x).shape == x.shape  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("network", [resnet((1, 8, 8), 2, (4,), dropout=0.4), lstm((5, 3), 2, 4, dropout=0.4),
+                                     cnn((1, 8, 8), 2, (4,), (), dropout=0.4)], ids=["resnet", "lstm", "cnn"])  # fmt: skip
+def test_dropout_lies_before_the_output_where_there_is_no_hidden_layer(network: nn.Sequential) -> None:
+    parts = list(network.get_submodule("output").children())
+    assert [part.p for part in parts if isinstance(part, nn.Dropout)] == [0.4]
+
+
 def test_rows_of_words_keep_their_zeros_and_proportions() -> None:
     words = torch.zeros(20, 100)
     words[torch.arange(20), torch.arange(20)] = torch.rand(20) + 0.1  # each occurs once

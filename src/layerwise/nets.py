@@ -259,7 +259,7 @@ def resnet(
             parts[f"block{block}"] = Residual(width, wanted, stride, units)
             width = wanted
         stages[f"layer{number}"] = _stage(parts)
-    head = mlp(width, outputs, (), dropout=dropout)
+    head = mlp(width, outputs, (), input_dropout=dropout)
     return _with_head(stages, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), head)
 
 
@@ -290,7 +290,7 @@ def lstm(
     inputs = embedding if vocabulary is not None else rows.shape[-1]
     body = Recurrent(inputs, hidden, layers=layers, both=both, vocabulary=vocabulary, dropout=dropout)
     stages: OrderedDict[str, nn.Module] = OrderedDict(input=rows, layer1=body)
-    head = mlp(2 * body.features, outputs, (), dropout=dropout)
+    head = mlp(2 * body.features, outputs, (), input_dropout=dropout)
     return _with_head(stages, Summary(), head)
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 ASKED = ("experiment", "method", "labels", "hold_out", "epochs", "precision")  # what makes two lines the same setting
-NO_FIGURE = (*ASKED, "seed", "draw", "threads", "torch", "numpy", "machine")
+NO_FIGURE = (*ASKED, "seed", "draw", "draws", "threads", "torch", "numpy", "machine")
 
 
 @click.command()
