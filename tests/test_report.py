@@ -27,7 +27,7 @@ from layerwise.data.sound import SoundRow
 from layerwise.data.text import TextRow
 from layerwise.health import HealthWarning
 from layerwise.report import charts, pictures, render
-from layerwise.report.page import asset
+from layerwise.report.page import all_scripts, asset
 
 X, Y = load_digits(return_X_y=True)
 X = X / 16
@@ -50,9 +50,13 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.wrong: list[str] = []
         self.text = ""
+        self.blocks: dict[str, str] = {}  # what scripts with an id hold
+        self.inert: set[int] = set()  # elements inside templates, by their place among all
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if "template" in self.open:
+            self.inert.add(len(self.elements))
         self.elements.append((tag, {name: value or "" for name, value in attrs}))
         if tag not in VOID:
             self.open.append(tag)
@@ -65,11 +69,29 @@ class Page(HTMLParser):
             self.wrong.append(tag)
 
     def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "script" and "id" in self.elements[-1][1]:
+            self.blocks[self.elements[-1][1]["id"]] = data
         if self.open and self.open[-1] not in ("script", "style"):
             self.text += data
 
     def all(self, tag: str) -> list[dict[str, str]]:
         return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def overview(self) -> list[tuple[str, dict[str, str]]]:
+        """The elements that are there before another page is opened."""
+        return [each for at, each in enumerate(self.elements) if at not in self.inert]
+
+    def sections(self) -> list[str]:
+        return [attributes["id"] for tag, attributes in self.overview if tag == "section"]
+
+    def leads(self, address: str) -> bool:
+        """Whether the page has what `address` names."""
+        unit = re.fullmatch(r"#/(.+)/unit/(\d+)", address)
+        if unit:
+            return int(unit[2]) < json.loads(self.blocks[f"data-{unit[1]}"])["units"]
+        ids = {attributes.get("id") for _, attributes in self.elements}
+        return address == "#/" or address[1:] in ids | {each.get("data-route") for each in self.all("template")}
 
 
 def spoken() -> tuple[NetworkClassifier, Dataset]:
@@ -156,10 +178,9 @@ def test_every_number_on_the_page_is_in_report_json(folder: Path) -> None:
 
 
 def test_sections_are_those_that_apply(folders: dict[str, Path]) -> None:
-    ids = [each["id"] for each in Page(page_of(folders["image"])).all("section")]
-    assert ids == SECTIONS
+    assert Page(page_of(folders["image"])).sections() == SECTIONS
     bare = Page(page_of(folders["bare"]))
-    assert [each["id"] for each in bare.all("section")] == [
+    assert bare.sections() == [
         "summary",
         "learning",
         "weights",
@@ -207,7 +228,7 @@ def test_nothing_is_fetched(folder: Path) -> None:
         for name in ("src", "href", "srcset", "action", "poster", "data"):
             assert re.match(r"(data:|#|$)", attributes.get(name, "")), attributes
         assert not any(name.startswith("on") for name in attributes)
-    assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|WebSocket", asset("report.css") + asset("report.js"))
+    assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|WebSocket", asset("report.css") + all_scripts())
     policy = next(each["content"] for each in page.all("meta") if each.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'; img-src data:;") and "unsafe-eval" not in policy
     assert "unsafe-inline" not in policy.split("script-src")[1]
@@ -216,11 +237,11 @@ def test_nothing_is_fetched(folder: Path) -> None:
 def test_hostile_names_are_text(folders: dict[str, Path]) -> None:
     page = Page(page_of(folders["hostile"]))
     assert not page.wrong and not page.open
-    assert len(page.all("script")) == 2 and not any(each.get("src") == "x" for each in page.all("img"))
+    blocks = [each for each in page.all("script") if each.get("type") == "application/json"]
+    assert len(page.all("script")) == len(blocks) + 1 and not any(each.get("src") == "x" for each in page.all("img"))
     for name in HOSTILE:
         assert name in page.text or name in "".join(value for _, a in page.elements for value in a.values())
-    data = re.search(r'id="map-data">(.*?)</script>', page_of(folders["hostile"]), re.DOTALL)
-    assert data is not None and json.loads(data[1])["classes"] == sorted(HOSTILE)
+    assert json.loads(page.blocks["gallery"])["classes"] == sorted(HOSTILE)
 
 
 def test_html_is_well_formed_and_told_to_those_who_do_not_see_it(folder: Path) -> None:
@@ -231,8 +252,8 @@ def test_html_is_well_formed_and_told_to_those_who_do_not_see_it(folder: Path) -
     assert all("scope" in each for each in page.all("th"))
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
-    assert {each["href"][1:] for each in page.all("a")} <= set(ids)
-    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h\d", tag)]
+    assert all(page.leads(each["href"]) for each in page.all("a") if "href" in each)
+    levels = [int(tag[1]) for tag, _ in page.overview if re.fullmatch(r"h\d", tag)]
     assert levels[0] == 1 and levels.count(1) == 1
     assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
 
@@ -387,8 +408,12 @@ def test_pointing_at_a_row_shows_it(visit: Any, folders: dict[str, Path]) -> Non
     tip = page.locator("#tip")
     assert tip.is_visible() and "answer:" in tip.inner_text()
     shown = int(re.search(r"row (\d+)", tip.inner_text())[1])  # type: ignore[index]  # maybe a neighbour that lies on top
-    drawn = page.evaluate("[...document.querySelector('#tip canvas').getContext('2d').getImageData(0, 0, 8, 8).data]")
-    assert np.array_equal(np.array(drawn).reshape(8, 8, 4)[..., 0], np.rint(255 * X[1000 + shown].reshape(8, 8)))
+    column, line = page.evaluate("['--i', '--j'].map(name => +tip.querySelector('.pic').style.getPropertyValue(name))")
+    sheet = np.asarray(
+        opened(page.evaluate("getComputedStyle(tip.querySelector('.pic')).backgroundImage.slice(5, -2)"))
+    )
+    drawn = sheet[8 * line : 8 * line + 8, 8 * column : 8 * column + 8]
+    assert np.array_equal(drawn, np.rint(255 * X[1000 + shown].reshape(8, 8)))
     assert abs(gallery["map"]["rows"].index(shown) - at) < len(gallery["map"]["rows"]) and row >= 0
     page.mouse.move(0, 0)
     assert not tip.is_visible()
@@ -421,3 +446,61 @@ def test_the_page_can_be_read_without_scripts(browser: Any, folders: dict[str, P
     assert page.locator("section").count() == len(SECTIONS) and page.locator("svg.chart").count() > 10
     assert page.locator("#tip").is_hidden()
     context.close()
+
+
+# -- pages with addresses of their own ---------------------------------------------------------------------------------
+
+
+def visible(page: Any) -> str:
+    """The heading of the page that is seen."""
+    return page.locator("h1:visible").inner_text()
+
+
+@pytest.mark.browser
+def test_every_page_opens_by_its_address_and_every_link_leads_somewhere(visit: Any, folder: Path) -> None:
+    page, ways = visit(folder), {"#/"}
+    base, seen = (folder / "report.html").as_uri(), set()
+    while ways - seen and len(seen) < 60:
+        way = min(ways - seen, key=lambda each: (each.count("/"), each))
+        seen.add(way)
+        page.goto(base + way)
+        assert visible(page) and "no such page" not in visible(page).lower(), way
+        ways |= {
+            each
+            for each in page.locator("a:visible").evaluate_all("all => all.map(a => a.hash)")
+            if each.startswith("#/")
+        }
+    assert any("/unit/" in each for each in seen)
+
+
+@pytest.mark.browser
+def test_back_leads_to_where_one_was(visit: Any, folders: dict[str, Path]) -> None:
+    page = visit(folders["image"])
+    overview = page.title()
+    page.locator('.contents a[href="#/layer1"]').click()
+    assert visible(page) == "Layer 1" and page.title() == f"Layer 1 · {overview}"
+    assert page.locator('.contents a[aria-current="page"]').get_attribute("href") == "#/layer1"
+    page.locator('a[href="#/layer1/unit/7"]:visible').first.click()
+    assert "Unit 7" in visible(page)
+    page.go_back()
+    assert visible(page) == "Layer 1"
+    page.go_back()
+    assert page.locator("#overview").is_visible() and page.title() == overview
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("way", ["#/nowhere", "#/layer1/unit/999", "#/layer9/unit/1", "#/answer/x"])
+def test_an_unknown_address_is_told(visit: Any, folders: dict[str, Path], way: str) -> None:
+    page = visit(folders["image"])
+    page.goto((folders["image"] / "report.html").as_uri() + way)
+    assert visible(page) == "There is no such page"
+    page.get_by_role("link", name="Go to the overview").click()
+    assert page.locator("#overview").is_visible()
+
+
+@pytest.mark.browser
+def test_a_section_of_the_overview_opens_by_its_address(visit: Any, folders: dict[str, Path]) -> None:
+    page = visit(folders["image"])
+    page.goto((folders["image"] / "report.html").as_uri() + "#/layer1")
+    page.locator('.contents a[href="#health"]').click()
+    assert page.locator("#health").is_visible() and page.locator("#health").bounding_box()["y"] < 450

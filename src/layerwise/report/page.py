@@ -20,6 +20,7 @@ from layerwise.report import charts, pictures
 GENERATOR = '<meta name="generator" content="layerwise'
 TILE, SMALL, NARROW = 48, 32, 27  # pixels: about how wide a picture is shown
 COLOURS = 10
+SCRIPTS = ("tools", "map", "units", "routes")  # assets/*.js, in the order in which they build on each other
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 THIN = "\u202f"  # narrow space that does not break
 
@@ -30,7 +31,7 @@ def render(found: dict[str, Any]) -> str:
     Everything that a data set could bring along (names of classes, columns, notes) is escaped; the page's security policy
     allows no address outside, and no script but its own.
     """
-    style, script = asset("report.css"), asset("report.js")
+    style, script = asset("report.css"), all_scripts()
     look = {"Page": Page(found), "found": found, "charts": charts, "signed_picture": pictures.signed_picture}
     return environment().get_template("report.html.j2").render(
         look, style=Markup(style), script=Markup(script), policy=_policy(script), **found
@@ -40,6 +41,11 @@ def render(found: dict[str, Any]) -> str:
 def asset(name: str) -> str:
     """The text of a file in `report/assets`."""
     return resources.files("layerwise.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def all_scripts() -> str:
+    """The one script of the page, made of all files of `SCRIPTS`."""
+    return "".join(['"use strict";\n(() => {\n', *(asset(f"{name}.js") for name in SCRIPTS), "})();\n"])
 
 
 def _policy(script: str) -> str:
@@ -250,16 +256,28 @@ class Page:
         gallery = found["gallery"]
         self.at = {number: at for at, number in enumerate(gallery["numbers"])}
         self.thumbnails = None if gallery["pictures"] is None else unpack(gallery["pictures"])
-        self.picture = functools.cache(self._picture)
 
     @property
     def image(self) -> bool:
         """Whether rows have pictures."""
         return self.thumbnails is not None
 
-    def _picture(self, number: int) -> str:
+    @functools.cached_property
+    def sheet(self) -> tuple[str, int]:
+        """All pictures of rows in one, and how many stand beside each other in it."""
         assert self.thumbnails is not None
-        return pictures.plain_picture(self.thumbnails[self.at[number]])
+        return pictures.sheet(self.thumbnails)
+
+    def place(self, number: int) -> tuple[int, int]:
+        """Column and line of a row's picture on the sheet."""
+        line, column = divmod(self.at[number], self.sheet[1])
+        return column, line
+
+    @property
+    def tall(self) -> float:
+        """Height of a row's picture over its width."""
+        assert self.thumbnails is not None
+        return float(self.thumbnails.shape[1]) / float(self.thumbnails.shape[2])
 
     def alt(self, number: int) -> str:
         """A row in words."""
@@ -342,23 +360,16 @@ class Page:
         """Classes that rows of the map have."""
         return sorted({self.true(row) for row in self.found["map"]["rows"]} - {-1})
 
-    def map_data(self) -> dict[str, Any]:
-        """What the script says about a point."""
-        gallery, rows = self.found["gallery"], self.found["map"]["rows"]
-        at = [self.at[row] for row in rows]
-        data: dict[str, Any] = {
-            "rows": rows, "classes": self.found["classes"], "true": [gallery["true"][i] for i in at],
-            "said": [gallery["said"][i] for i in at], "sure": [gallery["sure"][i] for i in at],
-            "unusual": [gallery["unusual"][i] for i in at] if gallery["unusual"] else [],
-            "texts": [self.text(row) for row in rows] if gallery["texts"] else [],
-        }  # fmt: skip
-        if self.thumbnails is not None:
-            height, width = self.thumbnails.shape[1:3]
-            data |= {"across": self.sheet[1], "height": height, "width": width}
-        return data
+    def gallery_data(self) -> dict[str, Any]:
+        """What the script says about a row."""
+        gallery = self.found["gallery"]
+        data = {key: gallery[key] for key in ("numbers", "true", "said", "sure", "unusual")}
+        data |= {
+            "classes": self.found["classes"],
+            "texts": [self.text(row) for row in gallery["numbers"]] if gallery["texts"] else [],
+        }
+        return data if self.thumbnails is None else data | {"across": self.sheet[1]}
 
-    @functools.cached_property
-    def sheet(self) -> tuple[str, int]:
-        """The pictures of the map's rows in one, and how many stand beside each other in it."""
-        assert self.thumbnails is not None
-        return pictures.sheet(self.thumbnails[[self.at[row] for row in self.found["map"]["rows"]]])
+    def layer_data(self, layer: dict[str, Any]) -> dict[str, Any]:
+        """What the script says about the units of a layer."""
+        return {key: layer[key] for key in ("label", "address", "units", "strongest", "states")}

@@ -1,15 +1,10 @@
-"""What an explanation says, as plain data: everything on the page is drawn from `Explanation.to_dict`, and nothing else."""
+"""What the overview says: one dataclass per section."""
 
 from __future__ import annotations
 
-import base64
-import math
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
-
-FORMAT = "layerwise-report/1"
 
 
 @dataclass(frozen=True)
@@ -298,76 +293,3 @@ class Gallery:
     unusual: list[list[tuple[str, float, float]]]
     texts: list[str] = field(default_factory=list)
     sounds: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """All that the report says about a model, section by section; a section that does not apply is None or empty.
-
-    `left_out` tells why, by the name of the section. `to_dict` gives what `report.json` holds.
-    """
-
-    title: str
-    made: str
-    seed: int
-    model: Model
-    data: Data
-    classes: list[str]
-    score: Score | None
-    comparison: list[Method]
-    curves: list[Curve]
-    weights: list[Weights]
-    keeping: Keeping
-    dreams: Dreams | None
-    mistakes: Mistakes | None
-    map: CodeMap | None
-    health: Health
-    gallery: Gallery
-    left_out: dict[str, str]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values that JSON can hold: numbers with 6 digits, no NaN (null), pictures as bytes in base64 (`unpack`)."""
-        return {"format": FORMAT, **plain(self)}
-
-
-def plain(value: Any) -> Any:
-    """Dataclasses and arrays as plain values.
-
-    Example:
-        >>> plain([1 / 3, float("nan"), np.array([1.0, 2.0])])
-        [0.333333, None, [1.0, 2.0]]
-    """
-    if is_dataclass(value) and not isinstance(value, type):
-        return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
-    if isinstance(value, np.ndarray) and value.dtype.itemsize == 1:
-        return pack(value)
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, dict):
-        return {str(key): plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
-    return value
-
-
-def pack(pictures: np.ndarray) -> dict[str, Any]:
-    """An array of bytes as its type, shape and base64.
-
-    Example:
-        >>> pack(np.zeros((1, 2), np.uint8))
-        {'type': 'uint8', 'shape': [1, 2], 'base64': 'AAA='}
-    """
-    data = base64.b64encode(np.ascontiguousarray(pictures).tobytes()).decode("ascii")
-    return {"type": str(pictures.dtype), "shape": list(pictures.shape), "base64": data}
-
-
-def unpack(packed: dict[str, Any]) -> np.ndarray:
-    """The array that `pack` packed.
-
-    Example:
-        >>> unpack(pack(np.array([[1, -2]], np.int8))).tolist()
-        [[1, -2]]
-    """
-    return np.frombuffer(base64.b64decode(packed["base64"]), dtype=packed["type"]).reshape(packed["shape"])

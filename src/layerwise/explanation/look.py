@@ -1,0 +1,105 @@
+"""One look at a model: the rows, and what its layers answer to them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from layerwise import lens
+from layerwise.lens.material import Material
+from layerwise.subject import Subject, code_of, states_of
+
+LOOK = 2000  # rows whose codes are held at once
+MAP = 1000  # rows on the map, and under the linear probe
+COLUMNS = 40  # columns of a table shown
+EXAMPLES = 10  # rows rebuilt, classes dreamed of
+
+
+class Look:
+    """A model and rows: what its layers answer to some of them, and what had to be left out so far.
+
+    Arguments:
+        model, subject: What is looked at, and how it looks to the lens.
+        came, learned: All rows, and those that the model learned from if they were given.
+        seed: Of everything random.
+
+    Attributes:
+        chosen: Numbers of the rows whose codes are held, in the order of the data; all others below are of these.
+        mapped: Numbers of those on the map; `on_map` are the same as positions in `chosen`.
+        rows, codes, states: Shape (n, features); per layer (n, numbers), and (n, units).
+        input: What stands for the input in comparisons: the rows, or how often each symbol is in them.
+        said, sure: Of all rows, the class that the model gives (index; -1 if none) and its probability.
+        column_scale: For what has no picture, standard deviations of the columns of `input`.
+        left_out: Why, by the name of the section.
+    """
+
+    def __init__(self, model: Any, subject: Subject, came: Material, learned: Material | None, seed: int) -> None:
+        self.model, self.subject, self.came, self.learned, self.seed = model, subject, came, learned, seed
+        self.left_out: dict[str, str] = {}
+        shuffled = np.random.RandomState(seed).permutation(len(came))
+        self.chosen, self.mapped = np.sort(shuffled[:LOOK]), np.sort(shuffled[:MAP])
+        self.on_map = np.searchsorted(self.chosen, self.mapped)  # the map's rows, as positions in `chosen`
+        self.rows = came.tensor(self.chosen)
+        self.codes, self.states = _codes(subject, self.rows)
+        self.input = _counted(self.rows, subject.symbols) if subject.symbols else self.rows
+        self.said, self.sure = self._answered()
+        self.column_scale = None if came.pictured else _spread(self.input)
+
+    def _answered(self) -> tuple[np.ndarray, np.ndarray]:
+        """The class (index) that the model gives each row, and its probability, both of shape (n,); -1 and NaN if none."""
+        said, sure = np.full(len(self.came), -1), np.full(len(self.came), np.nan)
+        for start in range(0, len(self.came) if self.subject.classifies else 0, LOOK):
+            part = slice(start, start + LOOK)
+            log_p = quietly(self.model.predict_log_proba, self.came.rows(part))
+            said[part], sure[part] = log_p.argmax(1), np.exp(log_p.max(1))
+        return said, sure
+
+    def names(self, index: np.ndarray) -> list[str]:
+        """Names of some columns."""
+        return [self.came.columns[column] for column in index]
+
+    def examples(self) -> list[int]:
+        """The first row of each class, or the first rows: not picked by what they look like."""
+        classes, first = np.unique(self.came.y[self.chosen], return_index=True)
+        found = self.chosen[first[classes >= 0]][:EXAMPLES].tolist()
+        return found or self.chosen[:EXAMPLES].tolist()
+
+    def scaled(self, rows: np.ndarray) -> np.ndarray:
+        """Rows of a table in standard deviations from the mean of those looked at."""
+        assert self.column_scale is not None
+        return (rows - self.rows.mean(0).numpy()) / self.column_scale.numpy()
+
+
+@torch.no_grad()
+def _codes(subject: Subject, rows: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """Of every stage the codes of the rows, shape (n, numbers), and the states of its units, shape (n, units)."""
+    codes: dict[str, list[Tensor]] = {name: [] for name in subject.stages}
+    states: dict[str, list[Tensor]] = {name: [] for name in subject.stages}
+    for batch in lens.stream(subject.module, subject.stages, rows, size=250):
+        for name, seen in batch.items():
+            codes[name].append(code_of(seen.values.float()))
+            states[name].append(states_of(seen.values.float()))
+    return [torch.cat(each) for each in codes.values()], [torch.cat(each) for each in states.values()]
+
+
+def _counted(rows: Tensor, symbols: int) -> Tensor:
+    """How often each symbol but padding is in each row, shape (n, symbols)."""
+    return torch.zeros(len(rows), symbols).scatter_add_(1, rows.long(), (rows > 0).float())
+
+
+def quietly(ask: Callable[[Any], Any], rows: np.ndarray) -> Any:
+    """`ask(rows)` without the warning that an array has no column names: they were checked."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="X does not have valid feature names")
+        return np.asarray(ask(rows))
+
+
+def _spread(rows: Tensor) -> Tensor:
+    """Standard deviations of the columns, shape (features,), 1 where nothing varies."""
+    spread = rows.double().std(0, unbiased=False).float()
+    return torch.where(spread > 0, spread, torch.ones_like(spread))
