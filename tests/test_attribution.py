@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from networks import GPT, NETWORKS, Residual, ViT, cnn, network
 from torch import Tensor, nn
 
+from layerwise import nets
 from layerwise.lens import attribution
 from layerwise.lens.attribution import (
     LRP,
@@ -369,6 +370,31 @@ def test_other_arguments_go_along_with_their_rows(name: str) -> None:
         assert not found.values[mask == 0].any()
 
 
+@pytest.mark.parametrize("vocabulary", [None, 9], ids=["values", "symbols"])
+def test_packed_sequences_are_explained_as_if_each_came_alone(vocabulary: int | None) -> None:
+    """Steps behind the end of a sequence have no part in it, and the others get what they get in a sequence without padding."""
+    net = nets.lstm((6, 4) if vocabulary is None else (6,), 3, 5, layers=2, vocabulary=vocabulary).eval()
+    for each in net.parameters():
+        nn.init.normal_(each, std=0.5)
+    lengths = [6, 2, 4]
+    x = torch.rand(3, 6, 4) + 0.1 if vocabulary is None else torch.randint(2, 9, (3, 6)).float()
+    for row, length in enumerate(lengths):
+        x[row, length:] = 0
+    layer = None if vocabulary is None else "layer1.embedding"
+    found = LRP(net, layer=layer).attribute(x, target=[0, 1, 2])
+    assert found.error is not None and found.error.max() < 1e-4
+    for row, length in enumerate(lengths):
+        short = nets.lstm(
+            (length, 4) if vocabulary is None else (length,), 3, 5, layers=2, vocabulary=vocabulary
+        ).eval()
+        short.load_state_dict(
+            {name: each for name, each in net.state_dict().items() if "input." not in name}, strict=False
+        )
+        alone = LRP(short, layer=layer).attribute(x[row : row + 1, :length], target=row).values[0]
+        torch.testing.assert_close(found.values[row, :length], alone, atol=1e-6, rtol=1e-4)
+        assert not found.values[row, length:].any()
+
+
 # -- operations --------------------------------------------------------------------------------------------------------
 
 
@@ -526,21 +552,43 @@ def test_wrong_settings_are_refused() -> None:
 # -- a second opinion, where it is installed ---------------------------------------------------------------------------
 
 
+class Flattened(nn.Module):
+    """The network `cnn` without a module that flattens, for which captum's LRP has no rule."""
+
+    def __init__(self, net: nn.Sequential) -> None:
+        super().__init__()
+        self.maps, self.head = copy.deepcopy(net[:6]), copy.deepcopy(net[7:])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.maps(x).flatten(1))
+
+
 def test_captum_finds_the_same() -> None:
     captum = pytest.importorskip("captum.attr")
     net, x, target = cnn().eval(), torch.rand(5, 1, 14, 14), torch.tensor([0, 1, 2, 1, 0])
     net[2] = nn.AvgPool2d(2)  # its DeepLift loses the sum over max-pooling
     base = torch.rand(1, 1, 14, 14) / 5
+
+    def cam() -> Tensor:
+        coarse = captum.LayerGradCam(net, net[4]).attribute(x, target, relu_attributions=True)
+        return captum.LayerAttribution.interpolate(coarse, (14, 14), interpolate_mode="bilinear")
+
     pairs = {
-        "gradient": (Gradient(net), captum.Saliency(net).attribute(x, target=target, abs=False), None),
-        "ig": (IntegratedGradients(net), captum.IntegratedGradients(net).attribute(x, base, target), base),
-        "deeplift": (DeepLift(net), captum.DeepLift(copy.deepcopy(net)).attribute(x, base.expand_as(x), target), base),
+        "gradient": (Gradient(net), lambda: captum.Saliency(net).attribute(x, target=target, abs=False), None),
+        "input x gradient": (InputXGradient(net), lambda: captum.InputXGradient(net).attribute(x, target), None),
+        "ig": (IntegratedGradients(net), lambda: captum.IntegratedGradients(net).attribute(x, base, target), base),
+        "deeplift": (DeepLift(net),
+                     lambda: captum.DeepLift(copy.deepcopy(net)).attribute(x, base.expand_as(x), target), base),
         "occlusion": (Occlusion(net, window=(1, 4, 4)),
-                      captum.Occlusion(net).attribute(x, (1, 4, 4), (1, 2, 2), baselines=base, target=target), base),
+                      lambda: captum.Occlusion(net).attribute(x, (1, 4, 4), (1, 2, 2), baselines=base, target=target), base),
+        "grad-cam": (GradCAM(net, "4"), cam, None),
+        "lrp": (LRP(net, rule=Epsilon(1e-9)), lambda: captum.LRP(Flattened(net)).attribute(x, target), None),
     }  # fmt: skip
     for name, (method, theirs, baselines) in pairs.items():
         mine = method.attribute(x, baselines=baselines, target=target).values
-        torch.testing.assert_close(mine, theirs.detach().float(), atol=1e-5, rtol=1e-5, msg=name)
+        torch.testing.assert_close(
+            mine, theirs().detach().float(), atol=1e-5, rtol=1e-5, msg=lambda why, n=name: f"{n}: {why}"
+        )
 
 
 def test_every_method_of_the_package_is_tested() -> None:

@@ -168,6 +168,41 @@ def test_tokens_are_taken_away_whole() -> None:
     assert len(checks.deletion.steps) == 6 and checks.road is not None
 
 
+def test_what_is_at_the_baseline_already_is_no_part_to_take_away(net_and_rows: tuple[nn.Module, Tensor]) -> None:
+    """A frame of nothing around the rows, which the net does not look at, changes no figure of deletion and insertion."""
+    net, x = net_and_rows
+    framed = nn.Sequential(nn.ZeroPad2d(-3), net)
+    plain = InputXGradient(net).attribute(x, target=1).check(draws=2)
+    padded = InputXGradient(framed).attribute(nn.functional.pad(x, (3, 3, 3, 3)), target=1).check(draws=2)
+    for one, other in ((plain.deletion, padded.deletion), (plain.insertion, padded.insertion)):
+        assert one.steps == other.steps
+        assert one.scores == pytest.approx(other.scores, abs=1e-5)
+
+
+def test_each_row_has_checks_of_its_own(net_and_rows: tuple[nn.Module, Tensor]) -> None:
+    net, x = net_and_rows
+    found = IntegratedGradients(net, steps=3).attribute(x, target=1)
+    for row, own in enumerate(found.checks.rows):
+        alone = IntegratedGradients(net, steps=3).attribute(x[row : row + 1], target=1)
+        assert own.complete == pytest.approx(alone.checks.complete, rel=1e-3)
+        for mine, other in ((own.deletion, alone.checks.deletion), (own.insertion, alone.checks.insertion)):
+            assert mine.scores == pytest.approx(other.scores, abs=1e-5)
+        assert own.beyond == found.checks.beyond  # this is of the method and the net
+    for curve in ("deletion", "insertion", "road"):
+        rows = [getattr(own, curve) for own in found.checks.rows]
+        assert getattr(found.checks, curve).area == pytest.approx(np.mean([each.area for each in rows]))
+        assert getattr(found.checks, curve).random == pytest.approx(np.mean([each.random for each in rows], 0))
+    assert found.checks.complete == max(own.complete for own in found.checks.rows)
+
+
+def test_maps_of_one_question_share_their_random_orders(net_and_rows: tuple[nn.Module, Tensor]) -> None:
+    net, x = net_and_rows
+    maps = [method.attribute(x, target=1) for method in (Gradient(net), LRP(net))]
+    alone = [each.checks for each in maps]
+    trial = trust.Trial(maps[0].question, maps[0].base)
+    assert [each.check(trial=trial) for each in maps] == alone
+
+
 def test_the_checks_of_a_map_are_worked_out_once(net_and_rows: tuple[nn.Module, Tensor]) -> None:
     net, x = net_and_rows
     found: Map = Gradient(net).attribute(x, target=1)

@@ -2,7 +2,7 @@
 
 * Completeness: values that should add up to the score do so.
 * Deletion and insertion (Petsiuk et al., 2018): taken away in the order of the map, most important first, parts lower the score
-  faster, and given back raise it faster, than in random orders.
+  faster, and given back raise it faster, than in random orders. Only parts that differ from the baseline are counted.
 * ROAD (Rong et al., 2022): the same, with what is taken away filled in from its neighbours: the hole itself says nothing.
 * Randomisation (Adebayo et al., 2018): with the net's weights shuffled from the top down the map changes. Methods that multiply
   with the input resemble it whatever the net; so what the size of the input explains is taken out of the correlation.
@@ -11,8 +11,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +33,7 @@ class Curve:
     """The score while parts are taken away or given back.
 
     Arguments:
-        steps: Shares of the parts, from 0 to 1.
+        steps: Shares of the parts that differ from the baseline (ROAD: of all parts), from 0 to 1.
         scores: At these, mean over the rows: the probability of the class, or the score between that at the baseline (0) and
             that of the row (1).
         area: Under it, for these orders; low is good for deletion, high for insertion.
@@ -57,6 +59,7 @@ class Checks:
         beyond: Those of the sizes beyond what the size of the input explains (partial correlations), mean over the rows.
         failures: Why the map is not to be trusted; empty if nothing speaks against it.
         notes: What could not be checked.
+        rows: The same of each row by itself, but for the correlations, which belong to the method and the net.
     """
 
     complete: float | None
@@ -69,6 +72,7 @@ class Checks:
     beyond: list[float]
     failures: list[str]
     notes: list[str]
+    rows: list[Checks] = field(default_factory=list, repr=False)
 
     @property
     def passed(self) -> bool:
@@ -97,12 +101,9 @@ def check(
     again: Callable[[Question], Tensor],
     *,
     error: Tensor | None = None,
-    grid: tuple[int, ...] | None = None,
-    steps: int = 20,
-    draws: int = 10,
+    trial: Trial | None = None,
     layers: int = 5,
-    seed: int = 0,
-    size: int = 100,
+    **settings: Any,
 ) -> Checks:
     """Checks a map; the net is left as it was to the bit.
 
@@ -116,26 +117,41 @@ def check(
         base: Baselines; where there are several per row their mean is what stands for "nothing there".
         again: Makes the map of the same question to another module.
         error: Completeness error per row, shape (n,), if a sum was promised.
-        grid: Shape of a row, such as (1, 28, 28), where rows are flat pictures.
-        steps: Parts are taken away in so many steps.
-        draws: Random orders.
+        trial: What the map is compared with, if it is there from the check of another map of the same question. Its own
+            baseline then counts.
         layers: Shuffled in so many steps.
-        seed: Of the random orders, of ROAD's noise and of the shuffling.
+        settings: Of a new `Trial`.
 
     Raises:
         ValueError: If `grid` does not fit the rows.
     """
-    base = base if len(base) == len(question) else base.mean(0, keepdim=True).expand_as(question.points)
-    generator = torch.Generator().manual_seed(seed)
+    trial = trial or Trial(question, base, **settings)
     with question.asked(), torch.no_grad():
-        parts = Parts(question, values, base, grid, size)
-        order = parts.order(values)
-        random = [torch.rand(order.shape, generator=generator).argsort(1) for _ in range(draws)]
-        deletion, insertion = (_curve(parts, order, random, steps, fill) for fill in (parts.deleted, parts.inserted))
-        road = _road(parts, order, random, generator) if parts.places else None
-    names, found = _randomised(question, values, base, again, layers, seed)
+        curves = trial.curves(values)
+    names, found = _randomised(question, values, trial.base, again, layers, trial.seed)
     signed, absolute, beyond = (list(each) for each in zip(*found)) if found else ([], [], [])
-    complete = None if error is None else float(error.max())
+    alike = (signed, absolute, beyond)
+    rows = [
+        _checks(None if error is None else float(error[row]), _of(curves, [row]), names, alike)
+        for row in range(len(question))
+    ]  # fmt: skip
+    worst = None if error is None else float(error.max())
+    return replace(_checks(worst, _of(curves, range(len(question))), names, alike), rows=rows)
+
+
+def _of(curves: Sequence[_Curves | None], rows: Sequence[int]) -> list[Curve | None]:
+    return [None if each is None else each.of(list(rows)) for each in curves]
+
+
+def _checks(
+    complete: float | None,
+    curves: Sequence[Curve | None],
+    names: list[str],
+    alike: tuple[list[float], list[float], list[float]],
+) -> Checks:
+    deletion, insertion, road = curves
+    assert deletion is not None and insertion is not None
+    signed, absolute, beyond = alike
     failures = _failures(complete, deletion, insertion, road, beyond)
     notes = (
         [] if road else ["ROAD does not apply: these rows have no neighbours to fill in from (flat pictures: grid=...)"]
@@ -163,30 +179,126 @@ def _failures(
 # -- taking parts away -------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, eq=False)
+class _Curves:
+    """Scores of every row, shape (rows, steps), and areas of every row for random orders, shape (draws, rows)."""
+
+    steps: list[float]
+    scores: np.ndarray
+    random: np.ndarray
+
+    def of(self, rows: list[int]) -> Curve:
+        """The mean over some rows."""
+        scores = self.scores[rows].mean(0)
+        random = self.random[:, rows].mean(1).tolist()
+        return Curve(self.steps, scores.tolist(), float(_areas(self.steps, scores)), random)
+
+
+class Trial:
+    """What maps of one question are compared with: their parts in random orders. Made once, it serves any number of maps.
+
+    Arguments:
+        question: What the maps answer.
+        base: Stands for "nothing there", as for `check`.
+        grid: Shape of a row, such as (1, 28, 28), where rows are flat pictures.
+        steps: Parts are taken away in so many steps.
+        draws: Random orders.
+        seed: Of the random orders, of ROAD's noise and of the shuffling.
+        size: Points in one pass.
+
+    Raises:
+        ValueError: If `grid` does not fit the rows.
+    """
+
+    def __init__(
+        self, question: Question, base: Tensor, *, grid: tuple[int, ...] | None = None, steps: int = 20, draws: int = 10,
+        seed: int = 0, size: int = 100,
+    ) -> None:  # fmt: skip
+        self.question, self.grid, self.steps, self.draws, self.seed, self.size = (
+            question,
+            grid,
+            steps,
+            draws,
+            seed,
+            size,
+        )
+        self.base = base if len(base) == len(question) else base.mean(0, keepdim=True).expand_as(question.points)
+        self.shape = tuple(question.points.shape[1:]) if grid is None else tuple(grid)
+        if question.points[0].numel() != int(np.prod(self.shape)):
+            raise ValueError(f"Rows of {question.points[0].numel()} values cannot be laid out as {self.shape}.")
+        self._random: dict[int | None, tuple[Parts, list[np.ndarray | None]]] = {}
+
+    def curves(self, values: Tensor) -> list[_Curves | None]:
+        """Deletion, insertion and ROAD of a map; ROAD is None where rows have no neighbours."""
+        parts, random = self._against(self._together(values))
+        mine = self._runs(parts, parts.order(values))
+        shares = [self._shares(parts), self._shares(parts), ROAD_SHARES]
+        return [
+            None if run is None or areas is None else _Curves(share, run, areas)
+            for share, run, areas in zip(shares, mine, random, strict=True)
+        ]
+
+    def _against(self, together: int | None) -> tuple[Parts, list[np.ndarray | None]]:
+        """The parts, and the areas of random orders of them, shape (draws, rows)."""
+        if together not in self._random:
+            parts = Parts(self.question, self.base, self.shape, together, self.size)
+            generator = torch.Generator().manual_seed(self.seed)
+            shape = (len(self.question), parts.count)
+            orders = [torch.rand(shape, generator=generator).argsort(1) for _ in range(self.draws)]
+            drawn = [self._runs(parts, order, road=number < 3) for number, order in enumerate(orders)]
+            areas = [
+                np.stack([_areas(share, run) for run in runs if run is not None]) if runs[0] is not None else None
+                for share, runs in zip((self._shares(parts), self._shares(parts), ROAD_SHARES), zip(*drawn), strict=True)
+            ]  # fmt: skip
+            self._random[together] = parts, areas
+        return self._random[together]
+
+    def _runs(self, parts: Parts, order: Tensor, road: bool = True) -> list[np.ndarray | None]:
+        """Scores of every row, shape (rows, steps), in this order; ROAD costs a system of equations per row and step."""
+        chosen = parts.changing(order)
+        deleted = _scored(parts, (parts.deleted(parts.chosen(*chosen, share)) for share in self._shares(parts)))
+        inserted = _scored(parts, (parts.inserted(parts.chosen(*chosen, share)) for share in self._shares(parts)))
+        if not (road and parts.places):
+            return [deleted, inserted, None]
+        noise = torch.Generator().manual_seed(self.seed + 1)  # the same for every order
+        filled = (_filled(parts, order, round(share * parts.count), noise) for share in ROAD_SHARES)
+        return [deleted, inserted, _scored(parts, filled)]
+
+    def _shares(self, parts: Parts) -> list[float]:
+        steps = max(1, min(self.steps, int(parts.differ.sum(1).max())))
+        return [step / steps for step in range(steps + 1)]
+
+    def _together(self, values: Tensor) -> int | None:
+        """The axis that a part has all of: channels come first in pictures and sound, last in sequences of features."""
+        if len(self.shape) != 2:
+            return None if len(self.shape) == 1 else 0
+        if self.shape[0] != self.shape[1] and 1 in values.shape[1:]:  # a map with one value per step or place
+            return list(values.shape[1:]).index(1)
+        return 1
+
+
+def _scored(parts: Parts, points: Iterable[Tensor]) -> np.ndarray:
+    """Scores of the rows, changed in several ways, shape (rows, ways)."""
+    return np.stack([parts.scores(each).cpu().double().numpy() for each in points], 1)
+
+
+def _areas(shares: Sequence[float], scores: np.ndarray) -> Any:
+    """Under curves, the last axis of `scores`, by the trapezoid rule."""
+    return ((scores[..., 1:] + scores[..., :-1]) / 2 * np.diff(shares)).sum(-1)
+
+
 class Parts:
     """The parts of a row that are taken away together: a pixel with its channels, a step with its features, or a column."""
 
     def __init__(
-        self, question: Question, values: Tensor, base: Tensor, grid: tuple[int, ...] | None, size: int
+        self, question: Question, base: Tensor, shape: tuple[int, ...], together: int | None, size: int
     ) -> None:
-        self.question, self.base, self.size = question, base, size
-        self.shape = tuple(question.points.shape[1:]) if grid is None else tuple(grid)
-        if question.points[0].numel() != int(np.prod(self.shape)):
-            raise ValueError(f"Rows of {question.points[0].numel()} values cannot be laid out as {self.shape}.")
-        # The axis that a part has all of: channels come first in pictures and sound, last in sequences of features.
-        self.together = None if len(self.shape) == 1 else 0 if len(self.shape) == 3 else self._together(values)
-        self.places = (
-            tuple(size for axis, size in enumerate(self.shape) if axis != self.together)
-            if self.together is not None
-            else ()
-        )
+        self.question, self.base, self.shape, self.together, self.size = question, base, shape, together, size
+        self.places = () if together is None else tuple(size for axis, size in enumerate(shape) if axis != together)
         self.full, self.empty = (question.scores(points, size=size) for points in (question.points, base))
         self.probable = _probabilities(question)
-
-    def _together(self, values: Tensor) -> int:
-        if self.shape[0] != self.shape[1] and 1 in values.shape[1:]:  # a map with one value per step or place
-            return list(values.shape[1:]).index(1)
-        return 1
+        apart = (question.points != base).reshape(-1, *shape)
+        self.differ = (apart if together is None else apart.any(together + 1)).flatten(1).cpu()  # (rows, parts)
 
     def order(self, values: Tensor) -> Tensor:
         """Numbers of the parts, most important first, shape (n, parts)."""
@@ -201,9 +313,18 @@ class Parts:
         """How many parts a row has."""
         return int(np.prod(self.places)) if self.together is not None else self.shape[0]
 
-    def chosen(self, order: Tensor, count: int) -> Tensor:
-        """Where the first `count` parts of each order lie: true or false, in the shape of the points."""
-        mask = torch.zeros(order.shape, dtype=torch.bool).scatter_(1, order[:, :count], True)
+    def changing(self, order: Tensor) -> tuple[Tensor, Tensor]:
+        """The order with parts that are at the baseline already put last, and how many others each row has.
+
+        To take those away changes nothing: they would only make every order look the better, the more of them there are.
+        """
+        same = ~self.differ.gather(1, order)
+        return order.gather(1, same.to(torch.uint8).argsort(dim=1, stable=True)), self.differ.sum(1)
+
+    def chosen(self, order: Tensor, counts: Tensor, share: float) -> Tensor:
+        """Where the first parts of each order lie, a share of its row's count: true or false, in the shape of the points."""
+        first = torch.arange(order.shape[1]) < (share * counts).round()[:, None]
+        mask = torch.zeros(order.shape, dtype=torch.bool).scatter_(1, order, first)
         if self.together is not None:
             mask = mask.view(-1, *self.places).unsqueeze(self.together + 1).expand(-1, *self.shape)
         return mask.reshape(len(order), *self.question.points.shape[1:]).to(self.base.device)
@@ -251,41 +372,9 @@ class _Probability(Index):
         return self.place.scores(answer, None, rows)
 
 
-def _curve(
-    parts: Parts, order: Tensor, random: Sequence[Tensor], steps: int, fill: Callable[[Tensor], Tensor]
-) -> Curve:
-    counts = sorted({round(parts.count * step / steps) for step in range(steps + 1)})
-    shares = [count / parts.count for count in counts]
-
-    def scores(order: Tensor) -> list[float]:
-        return [float(parts.scores(fill(parts.chosen(order, count))).mean()) for count in counts]
-
-    mine = scores(order)
-    return Curve(shares, mine, _area(shares, mine), [_area(shares, scores(each)) for each in random])
-
-
-def _area(shares: Sequence[float], scores: Sequence[float]) -> float:
-    return float(sum((b - a) * (f + g) / 2 for a, b, f, g in zip(shares, shares[1:], scores, scores[1:])))
-
-
 # -- ROAD --------------------------------------------------------------------------------------------------------------
 
-ROAD_STEPS = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
-
-
-def _road(parts: Parts, order: Tensor, random: Sequence[Tensor], generator: torch.Generator) -> Curve:
-    shares = [0.0, *ROAD_STEPS]
-    seeds = torch.randint(2**31, (1,), generator=generator).item()
-
-    def scores(order: Tensor) -> list[float]:
-        drawn = torch.Generator().manual_seed(int(seeds))  # the same noise for every order
-        return [
-            float(parts.scores(_filled(parts, order, round(share * parts.count), drawn)).mean()) for share in shares
-        ]
-
-    mine = scores(order)
-    few = random[:3] if len(random) > 3 else random  # each costs a system of equations per row
-    return Curve(shares, mine, _area(shares, mine), [_area(shares, scores(each)) for each in few])
+ROAD_SHARES = [0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9]
 
 
 def _filled(parts: Parts, order: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -322,29 +411,35 @@ def fill_in(row: np.ndarray, gone: np.ndarray, places: tuple[int, ...]) -> np.nd
         [[2.0], [3.0]]
     """
     from scipy import sparse
-    from scipy.sparse.linalg import spsolve
+    from scipy.sparse.linalg import splu
 
-    where = np.full(len(row), -1)
-    where[gone] = np.arange(len(gone))
-    at = np.stack(np.unravel_index(gone, places), 1)
-    steps = [step for step in np.ndindex(*(3,) * len(places)) if step != (1,) * len(places)]
-    system = sparse.lil_matrix((len(gone), len(gone)))
-    right, total = np.zeros((len(gone), row.shape[1])), np.zeros(len(gone))
-    blocks = []
-    for step in steps:
-        there = at + np.array(step) - 1
-        inside = ((there >= 0) & (there < np.array(places))).all(1)
-        weight = 1 / 6 if sum(abs(each - 1) for each in step) == 1 else 1 / 12
-        number = np.ravel_multi_index(tuple(there[inside].T), places)
-        mine, missing = np.flatnonzero(inside), where[number] >= 0
-        total[mine] += weight
-        right[mine[~missing]] += weight * row[number[~missing]]
-        blocks.append((mine[missing], where[number[missing]], np.full(int(missing.sum()), -weight)))
-    rows, columns, weights = (np.concatenate(each) for each in zip(*blocks, strict=True))
-    system = sparse.csc_matrix((weights, (rows, columns)), shape=system.shape) + sparse.diags(total)
     if len(gone) == len(row):  # nothing is left to fill in from
-        return np.broadcast_to(row.mean(0), right.shape)
-    return np.asarray(spsolve(sparse.csc_matrix(system), right)).reshape(right.shape)
+        return np.broadcast_to(row.mean(0), row.shape)
+    weights = _neighbours(places)
+    there = np.ones(len(row), dtype=bool)
+    there[gone] = False
+    mine = weights[gone]
+    system = sparse.diags(np.asarray(mine.sum(1)).ravel()) - mine[:, gone]
+    symmetric = {"permc_spec": "MMD_AT_PLUS_A", "diag_pivot_thresh": 0.0, "options": {"SymmetricMode": True}}
+    return np.asarray(splu(system.tocsc(), **symmetric).solve(mine[:, there] @ row[there]))
+
+
+@functools.lru_cache(4)
+def _neighbours(places: tuple[int, ...]) -> Any:
+    """How much each place counts for each other, a sparse matrix, shape (places, places)."""
+    from scipy import sparse
+
+    numbers, rows, columns, weights = np.arange(int(np.prod(places))).reshape(places), [], [], []
+    for step in np.ndindex(*(3,) * len(places)):
+        away = [each - 1 for each in step]
+        if any(away):
+            here = tuple(slice(max(0, -by), size - max(0, by)) for by, size in zip(away, places, strict=True))
+            there = tuple(slice(max(0, by), size - max(0, -by)) for by, size in zip(away, places, strict=True))
+            rows.append(numbers[here].ravel())
+            columns.append(numbers[there].ravel())
+            weights.append(np.full(rows[-1].size, 1 / 6 if sum(map(abs, away)) == 1 else 1 / 12))
+    each = (np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns)))
+    return sparse.csr_matrix(each, (numbers.size, numbers.size))
 
 
 # -- another net's map -------------------------------------------------------------------------------------------------

@@ -72,7 +72,10 @@ class Map:
         return self._checks
 
     def check(self, **settings: Any) -> Checks:
-        """Works the checks out, with settings of `layerwise.lens.trust.check` other than its own."""
+        """Works the checks out, with settings of `layerwise.lens.trust.check` other than its own.
+
+        Maps of several methods for one question share a `trial`, so that random orders are drawn and scored once.
+        """
         self._checks = check(self.question, self.values, self.base, self.again, error=self.error, **settings)
         return self._checks
 

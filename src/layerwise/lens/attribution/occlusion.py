@@ -53,8 +53,11 @@ class Occlusion(Method):
             number = torch.arange(start, min(start + size, len(points) * windows), device=points.device)
             index, mask = number // windows, _mask(inside, number % windows)
             covered = torch.where(mask, base[index], points[index])
-            losses = scores[index] - question.scores(covered, index, size)
-            lost.index_add_(0, index, mask * losses.view(-1, *(1,) * len(shape)))
+            changed = (covered != points[index]).flatten(1).any(1)  # what is at the baseline already loses nothing
+            if changed.any():
+                covered, index, mask = covered[changed], index[changed], mask[changed]
+                losses = scores[index] - question.scores(covered, index, size)
+                lost.index_add_(0, index, mask * losses.view(-1, *(1,) * len(shape)))
         covers = _outer([each.sum(0) for each in inside], [()] * len(inside))
         return Found(lost / covers.clamp_min(1), scores)
 

@@ -2,7 +2,7 @@
 
 The pass runs through torch's functionalisation, which turns in-place operations and writes into views into plain ones, under a
 mode that sees each operation after it was taken apart into those of aten. Fused attention is kept off, so that nothing is
-hidden in it; `Question.asked` does the same for recurrent layers.
+hidden in it; `Question.asked` does the same for recurrent layers, and packed sequences are packed by plain operations.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 Path = tuple[int, ...]  # of a tensor in the arguments: (1,), or (0, 2) for the third in a list that comes first
@@ -116,11 +117,11 @@ def record(function: Callable[[Tensor], Tensor], points: Tensor) -> Tape:
         ['aten.clone', 'aten.mm', 'aten.relu', 'aten.sum']
     """
     recorder = _Recorder(points)
-    with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), recorder:
+    with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), recorder, _Packing():
         try:
             scores = torch.func.functionalize(lambda start: function(start.clone()))(points)
         except RuntimeError as error:
-            if "mutate a non-functional tensor" in str(error):
+            if "a non-functional tensor" in str(error):  # mutate, or mutating
                 raise ValueError(
                     "The module changes a tensor of its own while it runs (a cache or a counter), which cannot be followed. "
                     "Switch that off, or take a method that needs gradients only, such as IntegratedGradients."
@@ -170,6 +171,40 @@ class _Recorder(TorchDispatchMode):
         for number, value in enumerate(self.values):
             if value.untyped_storage().data_ptr() == place:
                 self.values[number] = value.clone()
+
+
+class _Packing(TorchFunctionMode):
+    """Packs and pads sequences by slices and lists of them: torch's own kernels write where functionalisation cannot follow."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.empty_like and not torch._is_functional_tensor(args[0]):
+            # Of a tensor from outside it would be one from outside, too, which must not be written into.
+            args = (torch.empty(args[0].shape, dtype=args[0].dtype, device=args[0].device), *args[1:])
+        if func is torch._VF._pack_padded_sequence:
+            return _packed(*args)
+        if func is torch._VF._pad_packed_sequence:
+            return _padded(*args)
+        return func(*args, **(kwargs or {}))
+
+
+def _packed(x: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:
+    """The steps of sequences, longest first, one step of all of them after the other; and how many reach each step."""
+    steps = x.transpose(0, 1) if batch_first else x
+    sizes = [int((lengths > step).sum()) for step in range(int(lengths.max()))]
+    return torch.cat([steps[step, :size] for step, size in enumerate(sizes)]), torch.tensor(sizes)
+
+
+def _padded(data: Tensor, sizes: Tensor, batch_first: bool, padding: float, total: int) -> tuple[Tensor, Tensor]:
+    """The inverse, padded to `total` steps (or, if that is not above 0, to the longest), and the lengths."""
+    most, short = int(sizes[0]), max(total - len(sizes), 0)
+    steps = [_filled(each, most, padding) for each in data.split([int(size) for size in sizes])]
+    steps += [_filled(data[:0], most, padding)] * short
+    return torch.stack(steps, 1 if batch_first else 0), (sizes[:, None] > torch.arange(most)).sum(0)
+
+
+def _filled(rows: Tensor, count: int, padding: float) -> Tensor:
+    rest = rows.new_full((count - len(rows), *rows.shape[1:]), padding)
+    return torch.cat([rows, rest]) if len(rest) else rows
 
 
 def _paths(arguments: Any) -> Iterator[tuple[Path, Any]]:
