@@ -32,6 +32,7 @@ from layerwise.data.text import TextRow
 from layerwise.explanation import gather
 from layerwise.findings import Explanation, unpack
 from layerwise.health import HealthWarning
+from layerwise.lens import Seen
 from layerwise.subject import WIDEST, code_of
 
 IMAGE = Row("image", (8, 8), low=0, high=1)
@@ -279,7 +280,7 @@ def test_layers_of_a_network_are_its_stages(name: str) -> None:
 @pytest.mark.parametrize("positions", [(40, 40), (20, 31), (6, 6)])
 def test_wide_codes_are_averaged_until_they_fit(positions: tuple[int, int]) -> None:
     values = torch.rand(2, 16, *positions)
-    code = code_of(values)
+    code = code_of(Seen(values, 1))
     assert code.shape[1] <= WIDEST and code.min() >= 0 and code.max() <= 1
     assert values[0].numel() > WIDEST or torch.equal(code, values.flatten(1))
 

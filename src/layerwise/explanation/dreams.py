@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from layerwise.explanation.look import COLUMNS, EXAMPLES, Look, quietly
+from layerwise.explanation.look import COLUMNS, EXAMPLES, Look
 from layerwise.findings import Dreams
 
 EACH = 10  # dreams per class
@@ -15,18 +15,14 @@ STEPS = 200  # Gibbs steps of a dream
 
 def of(look: Look) -> Dreams | None:
     """Rows generated for each class; None (with the reason) where nothing dreams."""
-    if not look.subject.dreams:
-        pretrain = getattr(look.model, "pretrain", "")
-        look.left_out["Dreams"] = (
-            "fitted with pretrain=None, there is no generative model to draw from"
-            if pretrain is None and hasattr(look.model, "generate")
-            else f"{look.subject.name} holds no model of rows and their classes to draw from; a DBNClassifier does"
-        )
+    dream, classes = look.subject.dream, look.subject.classes
+    if dream is None or classes is None:
         return None
-    count = min(len(look.model.classes_), EXAMPLES)
-    labels = np.repeat(look.model.classes_[:count], EACH)
-    rows = look.model.generate(len(labels), label=labels, steps=STEPS, random_state=look.seed)
-    agree = (quietly(look.model.predict, rows) == labels).reshape(count, EACH).sum(1)
+    count = min(len(classes), EXAMPLES)
+    index = np.repeat(np.arange(count), EACH)
+    rows = dream(np.asarray(classes)[index], STEPS, look.seed)
+    said = look.subject.log_proba(rows).argmax(1) if look.subject.log_proba else index
+    agree = (said == index).reshape(count, EACH).sum(1)
     dreams = Dreams(list(range(count)), EACH, STEPS, agree.tolist(), len(rows), int(agree.sum()))
     if not look.came.pictured:
         return _dreamed_means(look, dreams, rows)

@@ -18,7 +18,7 @@ def of(look: Look, shown: Sequence[int], heard: Sequence[int]) -> Gallery:
         numbers=numbers.tolist(), true=look.came.y[numbers].tolist(), said=look.said[numbers].tolist(),
         sure=look.sure[numbers].tolist(), pictures=look.came.pictures(rows) if pictured else None,
         unusual=_unusual(look, rows) if look.came.row.kind == "table" else [], texts=look.came.texts(numbers),
-        sounds={str(row): sound for row, sound in zip(heard, look.came.sounds(heard), strict=True)},
+        sounds={str(row): sound for row, sound in zip(heard, look.came.sounds(heard), strict=True) if sound},
     )  # fmt: skip
 
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from layerwise import compute
 from layerwise.data.dataset import Row
 from layerwise.explanation import answers, dreams, gallery, health, keeping, layers, maps, mistakes, origin, weights
 from layerwise.explanation import comparison as comparing
 from layerwise.explanation.look import Look
+from layerwise.explanation.taking import taken
 from layerwise.findings import Explanation, Method
-from layerwise.lens.material import Material, material
+from layerwise.lens.running import evaluating
 from layerwise.report import check_out, write
-from layerwise.subject import curves, subject_of
 
 SOUNDS = 40  # clips that can be heard
 
@@ -28,21 +31,24 @@ def explain(
     out: str | Path,
     *,
     row: Row | None = None,
+    layers: str | Sequence[str] | None = None,
     comparison: Sequence[Mapping[str, Any]] | None = None,
     training: Any = None,
     title: str | None = None,
     seed: int = 0,
 ) -> Path:
-    """Writes the report of a fitted model: `report.html`, one page that needs nothing else, and `report.json` beside it.
+    """Writes the report of a model: `report.html`, one page that needs nothing else, and `report.json` beside it.
 
     Arguments:
-        model: A fitted DBNClassifier, StackedAutoencoderClassifier, NetworkClassifier, NetworkRegressor, DeepAutoencoder or
-            RBMTransformer.
-        data: Rows to look at, best rows that the model did not learn from: a `layerwise.data.Dataset`, (X, y) or X, shape
-            (n, features), as `fit` took them; y holds the model's classes, -1 where there is no label.
+        model: Any torch module that answers row by row, which is left as it was; or a fitted DBNClassifier,
+            StackedAutoencoderClassifier, NetworkClassifier, NetworkRegressor, DeepAutoencoder or RBMTransformer.
+        data: Rows to look at, best rows that the model did not learn from: a `layerwise.data.Dataset`, (X, y) or X. Estimators
+            take X as `fit` did, shape (n, features), and y holds the model's classes; a module takes rows in its own shape,
+            (n, ...), whole numbers for those that it embeds, and y holds the numbers of its outputs. -1 means no label.
         out: Folder to write into; it is made. Only an earlier report of ours is replaced.
         row: How to show a row of X, such as `Row("image", (8, 8), low=0, high=1)`: `low` is drawn black and `high` white.
-            None means the Dataset's own, or a table.
+            None means the Dataset's own; (n, 1 or 3, height, width) are taken for pictures, and else rows for a table.
+        layers: Names or globs of a module's layers to look at; None for its natural parts. Estimators show all of theirs.
         comparison: Methods to show beside this one, as mappings with "method" (a name) and "errors" (test errors in [0, 1],
             one per draw), and optionally "seconds", "note", and "this": True for the model of this page. In place of
             "errors" there may be "error" and "sd".
@@ -56,7 +62,8 @@ def explain(
     Raises:
         sklearn.exceptions.NotFittedError: If the model is not fitted.
         TypeError: If it is none of the models above.
-        ValueError: If the rows do not fit the model, the labels or `row`, or there are none.
+        ValueError: If the rows do not fit the model, the labels or `row`, or there are none; if a layer is not there, or not
+            reached by the rows, or nothing but NaN comes out of all layers.
         FileExistsError: If `out` is a file, or holds files of those names that are no earlier report.
 
     Example:
@@ -69,7 +76,9 @@ def explain(
         'report.html'
     """
     out = check_out(out)
-    found = gather(model, data, row=row, comparison=comparison, training=training, title=title, seed=seed)
+    found = gather(
+        model, data, row=row, layers=layers, comparison=comparison, training=training, title=title, seed=seed
+    )
     return write(found.to_dict(), out)
 
 
@@ -78,6 +87,7 @@ def gather(
     data: Any,
     *,
     row: Row | None = None,
+    layers: str | Sequence[str] | None = None,
     comparison: Sequence[Mapping[str, Any]] | None = None,
     training: Any = None,
     title: str | None = None,
@@ -85,11 +95,16 @@ def gather(
 ) -> Explanation:
     """What `explain` writes, as data. Arguments and errors as there."""
     methods = comparing.of(comparison or ())
-    subject = subject_of(model)
-    came = _material(model, data, row)
-    learned = None if training is None else _material(model, training, None)  # counted, never drawn
-    with compute.session(seed, compute.choose_threads(model.threads, subject.work)):
-        return _told(Look(model, subject, came, learned, seed), methods, title)
+    with contextlib.ExitStack() as undo:
+        training_mode = isinstance(model, nn.Module) and model.training
+        if isinstance(model, nn.Module):
+            undo.enter_context(evaluating(model))
+        subject, came, take = taken(model, data, row, layers)
+        if training_mode:
+            subject = replace(subject, note="the module was in training mode and is looked at in evaluation mode")
+        learned = None if training is None else take(training, None)  # counted, never drawn
+        undo.enter_context(compute.session(seed, compute.choose_threads(subject.threads, subject.work)))
+        return _told(Look(subject, came, learned, seed), methods, title)
 
 
 def _told(look: Look, methods: list[Method], title: str | None) -> Explanation:
@@ -106,24 +121,8 @@ def _told(look: Look, methods: list[Method], title: str | None) -> Explanation:
         title=title or f"What {look.subject.words} learned{source}",
         made=datetime.now(UTC).isoformat(timespec="minutes"), seed=look.seed, model=origin.model(look),
         data=origin.data(look),
-        classes=list(look.came.classes), score=mistakes.score(look), comparison=methods, curves=curves(look.model),
+        classes=list(look.came.classes), score=mistakes.score(look), comparison=methods, curves=look.subject.curves,
         weights=units, keeping=kept, dreams=dreamed, mistakes=wrong, map=drawn, health=health.of(look),
         layers=pages, answers=answered,
         gallery=gallery.of(look, shown, heard), left_out=look.left_out,
     )  # fmt: skip
-
-
-def _material(model: Any, data: Any, row: Row | None) -> Material:
-    """The rows, checked against the model."""
-    columns = getattr(model, "feature_names_in_", None)
-    came = material(data, row, getattr(model, "classes_", None), columns)
-    if came.row.size != model.n_features_in_:
-        raise ValueError(
-            f"The model was fitted on rows of {model.n_features_in_} features, but these have {came.row.size}. "
-            "Prepare them as they were prepared for fit."
-        )
-    wanted = [] if columns is None else [str(name) for name in columns]
-    given = [str(name) for name in getattr(came.x, "columns", wanted)]
-    if wanted and given != wanted:
-        raise ValueError(f"The columns are {given[:5]}, ..., but fit saw {wanted[:5]}, .... Put them in that order.")
-    return came

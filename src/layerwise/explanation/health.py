@@ -13,21 +13,19 @@ from layerwise.units import Bernoulli, Rectified, Units
 
 def of(look: Look) -> Health:
     """Dead, saturated and constant units of every layer, and the gradients that tuning saw."""
-    subject, gradients = look.subject, getattr(look.model, "gradients_", {})
-    if not gradients:
-        look.left_out["Gradients"] = f"{subject.name} does not measure them while it learns"
+    subject = look.subject
     layers = [
         _layer_health(*each)
         for each in zip(subject.labels, look.states, subject.units, subject.kinds, _moved(look), strict=True)
     ]  # fmt: skip
-    return Health(len(look.chosen), layers, [Gradient(stage, *ends) for stage, ends in gradients.items()])
+    return Health(len(look.chosen), layers, [Gradient(stage, *ends) for stage, ends in subject.gradients.items()])
 
 
 def _moved(look: Look) -> list[float | None]:
     """How far tuning moved each hidden layer's weights from where pre-training left them, as a share of their length."""
     if look.subject.start is None:
         return [None] * len(look.codes)
-    both = zip(look.subject.start, look.subject.weights, strict=False)
+    both = zip(look.subject.start, look.subject.chain(len(look.codes)), strict=False)
     return [float((after - before).norm() / before.norm().clamp_min(1e-12)) for before, after in both]
 
 

@@ -41,12 +41,6 @@ def _rebuilt(look: Look) -> list[lens.Rebuilt]:
     """How well the rows are rebuilt from each layer."""
     stack = look.subject.stack
     if stack is None:
-        learned = getattr(look.model, "pretrain", None) is not None
-        look.left_out["Reconstructions"] = (
-            "what stages learned to lead down with while they were pre-trained is not kept"
-            if learned
-            else "fitted with pretrain=None, no layer learned to rebuild its input"
-        )
         return []
     depths = range(1, len(look.codes) + 1)
     return [lens.rebuild(_rebuilder(stack, depth), look.rows, scale=look.column_scale) for depth in depths]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -24,7 +22,7 @@ class Look:
     """A model and rows: what its layers answer to some of them, and what had to be left out so far.
 
     Arguments:
-        model, subject: What is looked at, and how it looks to the lens.
+        subject: What is looked at, as it looks to the lens.
         came, learned: All rows, and those that the model learned from if they were given.
         seed: Of everything random.
 
@@ -32,32 +30,71 @@ class Look:
         chosen: Numbers of the rows whose codes are held, in the order of the data; all others below are of these.
         mapped: Numbers of those on the map; `on_map` are the same as positions in `chosen`.
         rows, codes, states: Shape (n, features); per layer (n, numbers), and (n, units).
+        given: The rows as the module takes them.
         input: What stands for the input in comparisons: the rows, or how often each symbol is in them.
         said, sure: Of all rows, the class that the model gives (index; -1 if none) and its probability.
         column_scale: For what has no picture, standard deviations of the columns of `input`.
         left_out: Why, by the name of the section.
     """
 
-    def __init__(self, model: Any, subject: Subject, came: Material, learned: Material | None, seed: int) -> None:
-        self.model, self.subject, self.came, self.learned, self.seed = model, subject, came, learned, seed
-        self.left_out: dict[str, str] = {}
+    def __init__(self, subject: Subject, came: Material, learned: Material | None, seed: int) -> None:
+        self.came, self.learned, self.seed = came, learned, seed
+        self.left_out = dict(subject.missing)
         shuffled = np.random.RandomState(seed).permutation(len(came))
         self.chosen, self.mapped = np.sort(shuffled[:LOOK]), np.sort(shuffled[:MAP])
         self.on_map = np.searchsorted(self.chosen, self.mapped)  # the map's rows, as positions in `chosen`
         self.rows = came.tensor(self.chosen)
-        self.codes, self.states = _codes(subject, self.rows)
+        self.given = subject.given(self.rows)
+        self.subject, self.codes, self.states = self._seen(subject)
         self.input = _counted(self.rows, subject.symbols) if subject.symbols else self.rows
         self.said, self.sure = self._answered()
         self.column_scale = None if came.pictured else _spread(self.input)
+
+    @torch.no_grad()
+    def _seen(self, subject: Subject) -> tuple[Subject, list[Tensor], list[Tensor]]:
+        """Of every layer the codes of the rows, shape (n, numbers), and the states of its units, shape (n, units).
+
+        A layer whose activations are NaN is left out.
+        """
+        codes: dict[str, list[Tensor]] = {name: [] for name in subject.stages}
+        states: dict[str, list[Tensor]] = {name: [] for name in subject.stages}
+        for batch in lens.stream(subject.module, subject.stages, self.given, size=250, finite=False):
+            for name, seen in batch.items():
+                codes[name].append(code_of(seen))
+                states[name].append(states_of(seen))
+        whole = {name: torch.cat(each) for name, each in codes.items()}
+        fine = [name for name in subject.stages if self._finite(subject, name, whole[name])]
+        if not fine:
+            why = self.left_out[f"Layer {subject.stages[0]}"]
+            raise ValueError(f"Nothing can be shown of any layer. {subject.stages[0]!r}: {why}.")
+        return subject.only(fine), [whole[name] for name in fine], [torch.cat(states[name]) for name in fine]
+
+    def _finite(self, subject: Subject, name: str, codes: Tensor) -> bool:
+        bad = int((~codes.isfinite()).sum())
+        if bad:
+            self.left_out[f"Layer {name}"] = (
+                f"{bad} of its {codes.numel()} activations are NaN or infinite: look for weights that diverged, a logarithm or "
+                "division of zero"
+            )
+        return not bad
 
     def _answered(self) -> tuple[np.ndarray, np.ndarray]:
         """The class (index) that the model gives each row, and its probability, both of shape (n,); -1 and NaN if none."""
         said, sure = np.full(len(self.came), -1), np.full(len(self.came), np.nan)
         for start in range(0, len(self.came) if self.subject.classifies else 0, LOOK):
             part = slice(start, start + LOOK)
-            log_p = quietly(self.model.predict_log_proba, self.came.rows(part))
+            log_p = self.subject.log_proba(self.came.rows(part))  # type: ignore[misc]
+            if not np.isfinite(log_p).any(1).all():
+                self._leave_out_answers(
+                    f"answers to some of the rows {start} to {start + len(log_p) - 1} are NaN or infinite"
+                )
+                return np.full_like(said, -1), np.full_like(sure, np.nan)
             said[part], sure[part] = log_p.argmax(1), np.exp(log_p.max(1))
         return said, sure
+
+    def _leave_out_answers(self, why: str) -> None:
+        self.subject = replace(self.subject, log_proba=None, logits=False)
+        self.left_out["Mistakes"] = why
 
     def names(self, index: np.ndarray) -> list[str]:
         """Names of some columns."""
@@ -75,28 +112,9 @@ class Look:
         return (rows - self.rows.mean(0).numpy()) / self.column_scale.numpy()
 
 
-@torch.no_grad()
-def _codes(subject: Subject, rows: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """Of every stage the codes of the rows, shape (n, numbers), and the states of its units, shape (n, units)."""
-    codes: dict[str, list[Tensor]] = {name: [] for name in subject.stages}
-    states: dict[str, list[Tensor]] = {name: [] for name in subject.stages}
-    for batch in lens.stream(subject.module, subject.stages, rows, size=250):
-        for name, seen in batch.items():
-            codes[name].append(code_of(seen.values.float()))
-            states[name].append(states_of(seen.values.float()))
-    return [torch.cat(each) for each in codes.values()], [torch.cat(each) for each in states.values()]
-
-
 def _counted(rows: Tensor, symbols: int) -> Tensor:
     """How often each symbol but padding is in each row, shape (n, symbols)."""
     return torch.zeros(len(rows), symbols).scatter_add_(1, rows.long(), (rows > 0).float())
-
-
-def quietly(ask: Callable[[Any], Any], rows: np.ndarray) -> Any:
-    """`ask(rows)` without the warning that an array has no column names: they were checked."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="X does not have valid feature names")
-        return np.asarray(ask(rows))
 
 
 def _spread(rows: Tensor) -> Tensor:

@@ -31,11 +31,7 @@ def of(look: Look) -> Mistakes | None:
     """The confusion matrix and the surest mistakes; None (with the reason) for what does not classify."""
     known = look.came.known
     if not look.subject.classifies or not len(known):
-        look.left_out["Mistakes"] = (
-            "no row has a label, so there is nothing to compare the answers with"
-            if look.subject.classifies
-            else f"{look.subject.name} does not classify"
-        )
+        look.left_out.setdefault("Mistakes", "no row has a label, so there is nothing to compare the answers with")
         return None
     true, said = look.came.y[known], look.said[known]
     matrix = lens.confusion(true, said, len(look.came.classes))

@@ -11,21 +11,20 @@ from layerwise import __version__
 from layerwise.explanation.look import LOOK, Look
 from layerwise.findings import Data, Model
 from layerwise.lens.material import Material
-from layerwise.subject import settings
 
 
 def model(look: Look) -> Model:
     """The model."""
-    model, subject = look.model, look.subject
+    subject = look.subject
     versions = {name: version(name) for name in ("torch", "scikit-learn", "numpy")}
     return Model(
         name=subject.name, depth=len(look.codes),
-        widths=[model.n_features_in_, *(int(states.shape[1]) for states in look.states)],
+        widths=[subject.features, *(int(states.shape[1]) for states in look.states)],
         kinds=[subject.visible, *subject.kinds],
         outputs=len(look.came.classes) if subject.classifies else 0,
         parameters=sum(p.numel() for p in subject.module.parameters()),
-        seconds=sum(entry["seconds"] for history in model.histories_ for entry in history.epochs),
-        epochs=sum(len(history.epochs) for history in model.histories_), settings=settings(model),
+        seconds=sum(curve.seconds for curve in subject.curves),
+        epochs=sum(len(curve.train) for curve in subject.curves), settings=subject.settings,
         versions={"layerwise": __version__, "Python": platform.python_version()} | versions,
         looked_at=subject.what, generative=subject.generative,
     )  # fmt: skip
@@ -34,8 +33,9 @@ def model(look: Look) -> Model:
 def data(look: Look) -> Data:
     """The rows."""
     came, learned = look.came, look.learned
+    note = "; ".join(filter(None, (came.note, look.subject.note)))
     return Data(
-        name=came.name, note=came.note, rows=len(came), labelled=len(came.known), kind=came.row.kind,
+        name=came.name, note=note, rows=len(came), labelled=len(came.known), kind=came.row.kind,
         shape=list(came.row.shape), low=float(look.rows.min()), high=float(look.rows.max()),
         per_class=np.bincount(came.y[came.known], minlength=len(came.classes)).tolist(), looked_at=len(look.chosen),
         trained_rows=None if learned is None else len(learned),

@@ -26,16 +26,17 @@ def of(look: Look) -> list[Weights]:
 
 def _layer(look: Look, depth: int, count: int) -> Weights:
     """The filters of `count` units of a layer, as pictures, or for tables as the columns that matter most."""
-    came, subject, weight = look.came, look.subject, look.subject.weights[depth - 1]
+    came, subject, weight = look.came, look.subject, look.subject.chain(depth)[-1]
     hidden = depth <= len(look.codes)
     units = lens.strongest_units(weight, count) if hidden else list(range(weight.shape[1]))[:count]
-    filters = lens.project(subject.weights[:depth], units)
+    filters = lens.project(subject.chain(depth), units)
     if came.pictured and subject.scale is not None:
         filters = filters * subject.scale  # a step of the standardised input, in the data's own units
+    outputs = [] if hidden else [came.classes[unit] if subject.classifies else f"output {unit}" for unit in units]
     scale = float(np.quantile(filters.abs().numpy(), 0.995)) or 1.0
     layer = Weights(
         label=subject.labels[depth - 1] if hidden else "Output", units=int(weight.shape[1]), inputs=int(weight.shape[0]),
-        projected=depth > 1, unit=units, names=[] if hidden else [came.classes[unit] for unit in units], scale=scale,
+        projected=depth > 1, unit=units, names=outputs, scale=scale,
         clipped=float((filters.abs() > scale).float().mean()), all_columns=came.row.size,
         strongest=_strongest(look, depth, units) if hidden else [],
     )  # fmt: skip

@@ -228,7 +228,12 @@ class Watch:
     def named(self) -> dict[str, Output]:
         """The outputs, in the order in which they came."""
         several = {each.layer for each in self.outputs if each.place}
-        several = {layer for layer in several if len({e.place for e in self.outputs if e.layer == layer}) > 1}
+        chosen = {each.module for each in self.wanted if each.place}
+        several = {
+            layer
+            for layer in several
+            if layer in chosen or len({e.place for e in self.outputs if e.layer == layer}) > 1
+        }
         return {
             each.layer
             + (f"#{each.call}" if self.calls[each.layer] > 1 else "")
@@ -251,8 +256,10 @@ class Watch:
     @staticmethod
     def fits(name: str, output: Output) -> bool:
         """Whether an output is of the layer of that name."""
-        stem, _, call = name.partition("#")
-        return Wanted(name, *_apart(stem), int(call) if call else None).fits(*_apart(output.layer), output.call)
+        stem, bracket, place = name.partition("[")
+        stem, _, call = stem.partition("#")
+        asked = Wanted(name, *_apart(stem), int(call) if call else None, place=bracket + place)
+        return asked.fits(*_apart(output.layer), output.call, output.place)
 
     def taken(self, rows: int, score: Tensor | None = None, finite: bool = True) -> dict[str, Seen]:
         """`found`, out of the graph and on the CPU, with the gradients of `score`, a number or one per row."""
@@ -298,6 +305,8 @@ class Watch:
             return output
 
         def go_on(tensor: Tensor, place: str) -> Tensor:
+            if not any(each.fits(*_apart(layer), call, place) for each in self.wanted):
+                return tensor
             tensor = tensor if self.put is None else self.put
             if torch.is_grad_enabled() and not tensor.requires_grad:  # frozen weights and whole numbers: it starts here
                 tensor = tensor.detach().requires_grad_()
@@ -423,4 +432,4 @@ def _apart(layer: str) -> tuple[str, str | None]:
 
 
 def _fits(each: Wanted, output: Output) -> bool:
-    return each.fits(*_apart(output.layer), output.call)
+    return each.fits(*_apart(output.layer), output.call, output.place)

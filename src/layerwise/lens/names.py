@@ -1,14 +1,16 @@
 """Which layers of a module are meant by a name, a glob, or the layer itself?
 
 A layer is written `block.conv`; with `:relu` the operation of that name that `block` runs itself, in its `forward`; with `#2`
-only the second time in a pass that it ran. `*`, `?` and `[...]` match as in file names: `layer3.*`, `*:relu`.
+only the second time in a pass that it ran; with `[0]` or `[key]` only that of several tensors that it gives. `*`, `?` and
+`[...]` match as in file names: `layer3.*`, `*:relu`.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from torch import nn
@@ -26,6 +28,7 @@ class Wanted:
         operation: Name or glob of operations that these modules run themselves; None for the output of the module.
         call: Which of the times it runs, from 1; None for all.
         layer: The module, if that was given in place of a name.
+        place: Which of several tensors, as `[0]` or `[1][0]`; empty for all.
     """
 
     text: str
@@ -33,14 +36,17 @@ class Wanted:
     operation: str | None = None
     call: int | None = None
     layer: nn.Module | None = None
+    place: str = ""
 
     @property
     def loose(self) -> bool:
         """Whether it is a glob, so that what answers nothing may be left out."""
-        return any(sign in self.text for sign in "*?[")
+        return not self.place and any(sign in self.text for sign in "*?[")
 
-    def fits(self, module: str, operation: str | None, call: int) -> bool:
-        """Whether this run of a module or operation is meant."""
+    def fits(self, module: str, operation: str | None, call: int, place: str = "") -> bool:
+        """Whether this run of a module or operation is meant, and of what it gives the tensor at this place."""
+        if place and self.place not in ("", place):
+            return False
         if self.call not in (None, call) or (self.operation is None) != (operation is None):
             return False
         if operation is None:
@@ -72,6 +78,10 @@ def wanted(module: nn.Module, layers: Layers) -> list[Wanted]:
 
 
 def _by_name(names: Iterable[str], text: str) -> Wanted:
+    names = list(names)
+    at = re.fullmatch(r"([^\[]*?)((?:\[\w+\])+)", text)
+    if at and any(_fits(at[1].partition("#")[0].partition(":")[0], name) for name in names):
+        return replace(_by_name(names, at[1]), text=text, place=at[2])
     stem, _, number = text.partition("#")
     if "#" in text and not (number.isdecimal() and int(number) > 0):
         raise ValueError(f"{text!r} does not say which call is meant. Write '{stem}#1' for the first one in a pass.")

@@ -234,7 +234,7 @@ def reached(module: nn.Module, rows: Any) -> list[str]:
     with torch.no_grad(), evaluating(module), watch(module, names) as seen:
         given = to_module(module, rows)
         run(module, given)
-        answered = {name for name, each in seen.named.items() if each.by_row(each.tensor, length(given)) is not None}
+        answered = {each.layer for each in seen.named.values() if each.by_row(each.tensor, length(given)) is not None}
     if not answered:
         raise ValueError("No part of the module answers row by row. Name layers.")
     return [name for name in names if name in answered]

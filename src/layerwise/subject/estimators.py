@@ -1,14 +1,12 @@
-"""How a fitted estimator looks to the lens: a module with named stages, their weights, and what stood where in learning.
-
-The one place that knows one estimator from another. A new kind of model needs a `Subject`, and nothing else.
-"""
+"""How a fitted estimator looks to the lens. The one place that knows one estimator from another."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable
 from typing import Any
 
-import torch.nn.functional as F
+import numpy as np
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
@@ -16,8 +14,9 @@ from layerwise import lens, nets
 from layerwise.estimators import ESTIMATORS, TextWriter
 from layerwise.estimators.network_base import NetworkEstimator
 from layerwise.findings import Curve, Setting
-from layerwise.recurrent import Recurrent, Summary
+from layerwise.recurrent import Recurrent
 from layerwise.stack import Stack
+from layerwise.subject.subject import Subject
 from layerwise.units import Bernoulli, Gaussian, Rectified, Units
 
 WORDS = {
@@ -30,58 +29,9 @@ WORDS = {
     "resnet": "a residual network",
     "lstm": "a recurrent network",
 }
-WIDEST = 4096  # numbers of a row's code; maps are averaged over neighbours until they are no more
 
 
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """What the lens looks at.
-
-    Arguments:
-        name: Of the model's class.
-        words: What it is, and (`what`) what its stages belong to, for people.
-        module: The torch module, whose sub-modules `stages` are the hidden layers, bottom first, of these `units`.
-        visible: Kind of the units that hold the data.
-        kinds: What the units of each stage are, for people.
-        work: Multiply-adds of a small batch.
-        weights: Of every stage, an output layer included, bottom first, each of shape (inputs, units), on the CPU; empty where
-            stages are no matrices.
-        filters: Of the lowest convolution, shape (maps, channels, height, width), on the CPU.
-        symbols: How many symbols there are, where rows are symbols in order.
-        scale: Standard deviations of the features, shape (features,), if the lowest stage standardises them.
-        stack: What encodes and decodes, if it learned to; `generative` says what it is.
-        start: Weights of the hidden stages before tuning, if they are tuned copies.
-        classifies, dreams: Whether the model has `predict_log_proba`, and `generate(label=...)`.
-        tuned_whole: Whether the way down was tuned from the top code only.
-    """
-
-    name: str
-    words: str
-    what: str
-    module: nn.Module
-    stages: list[str]
-    units: list[Units]
-    visible: str
-    kinds: list[str]
-    work: float
-    weights: list[Tensor]
-    scale: Tensor | None
-    stack: Stack | None
-    generative: str
-    start: list[Tensor] | None
-    classifies: bool
-    dreams: bool
-    tuned_whole: bool
-    filters: Tensor | None = None
-    symbols: int | None = None
-
-    @property
-    def labels(self) -> list[str]:
-        """Names of the hidden layers."""
-        return [f"Layer {number}" for number in range(1, len(self.stages) + 1)]
-
-
-def subject_of(model: Any) -> Subject:
+def of_estimator(model: Any) -> Subject:
     """The subject that a fitted estimator is.
 
     Raises:
@@ -91,54 +41,106 @@ def subject_of(model: Any) -> Subject:
     name = next((name for name, kind in ESTIMATORS.items() if isinstance(model, kind)), None)
     if name is None:
         raise TypeError(
-            f"explain takes a fitted {', '.join(ESTIMATORS)}, but got {type(model).__name__}. Of a pipeline, give the last "
-            "step, and rows as it gets them: explain(pipeline[-1], (pipeline[:-1].transform(X), y), ...)."
+            f"explain takes any torch module, or a fitted {', '.join(ESTIMATORS)}, but got {type(model).__name__}. Of a "
+            "pipeline, give the last step, and rows as it gets them: explain(pipeline[-1], (pipeline[:-1].transform(X), "
+            "y), ...)."
         )
     if isinstance(model, TextWriter):
         raise TypeError(
-            f"explain looks into networks that take rows, and a {name} writes. Its stages are in `network_`."
+            f"explain looks into networks that take rows, and a {name} writes. Its network is a torch module: "
+            "explain(model.network_, ...)."
         )
     if isinstance(model, NetworkEstimator):
+        check_is_fitted(model, "network_")
         return _network(name, model)
     check_is_fitted(model, "stack_")
+    return _stacked(name, model)
+
+
+def _common(name: str, model: Any) -> dict[str, Any]:
+    """What is asked of every estimator in the same way."""
+    classifies, columns = hasattr(model, "classes_"), getattr(model, "feature_names_in_", None)
+    missing = {} if classifies else {"Mistakes": f"{name} does not classify"}
+    if not getattr(model, "gradients_", {}):
+        missing["Gradients"] = f"{name} does not measure them while it learns"
+    return {
+        "name": name, "features": int(model.n_features_in_), "threads": model.threads, "curves": curves(model),
+        "settings": settings(model), "classes": model.classes_ if classifies else None,
+        "columns": None if columns is None else [str(each) for each in columns],
+        "log_proba": (lambda rows: _quietly(model.predict_log_proba, rows)) if classifies else None,
+        "gradients": dict(getattr(model, "gradients_", {})), "missing": missing,
+    }  # fmt: skip
+
+
+def _quietly(ask: Callable[[Any], Any], rows: np.ndarray) -> np.ndarray:
+    """`ask(rows)` without the warning that an array has no column names: they were checked."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="X does not have valid feature names")
+        return np.asarray(ask(rows))
+
+
+def _stacked(name: str, model: Any) -> Subject:
     stack: Stack = model.stack_
     classifies, learned = hasattr(model, "classes_"), getattr(model, "pretrain", "") is not None
     tuned = classifies and getattr(model, "classify", "network") == "network"
     module = model.network_ if tuned else stack
     standard = stack.layers[0].standard
     weights = [weight.cpu() for weight in lens.linear_weights(module).values()] if tuned else _weights(stack)
+    dreams = hasattr(model, "generate") and learned
+    common = _common(name, model)
+    common["missing"] |= {} if dreams else {"Dreams": _no_dreams(name, model)}
+    common["missing"] |= (
+        {}
+        if learned or not classifies
+        else {"Reconstructions": "fitted with pretrain=None, no layer learned to rebuild its input"}
+    )
     return Subject(
-        name=name, words="a network without pre-training" if tuned and not learned else WORDS[name],
+        words="a network without pre-training" if tuned and not learned else WORDS[name],
         what=_what(tuned, classifies, learned), module=module,
-        stages=[stage for stage, _ in module.named_children()][: len(stack)],
+        stages=[stage for stage, _ in module.named_children()][: len(stack)], labels=_labels(len(stack)),
         units=[layer.above for layer in stack.layers],
         visible=model.visible_, kinds=[layer.above.name.lower() for layer in stack.layers],
-        work=100.0 * max(weight.numel() for weight in weights), weights=weights,
+        work=100.0 * max(weight.numel() for weight in weights), weights=list(weights),
         scale=None if standard is None else standard.std.cpu(),
         stack=stack if learned or not classifies else None,
         generative="the pre-trained stack, before back-propagation" if classifies else "the model itself",
-        start=_weights(stack) if tuned and learned else None, classifies=classifies,
-        dreams=hasattr(model, "generate") and learned, tuned_whole=name == "DeepAutoencoder",
+        start=_weights(stack) if tuned and learned else None, logits=tuned,
+        dream=(lambda labels, steps, seed: model.generate(len(labels), label=labels, steps=steps, random_state=seed))
+        if dreams else None, tuned_whole=name == "DeepAutoencoder", **common,
     )  # fmt: skip
 
 
+def _no_dreams(name: str, model: Any) -> str:
+    if getattr(model, "pretrain", "") is None and hasattr(model, "generate"):
+        return "fitted with pretrain=None, there is no generative model to draw from"
+    return f"{name} holds no model of rows and their classes to draw from; a DBNClassifier does"
+
+
+def _labels(count: int) -> list[str]:
+    return [f"Layer {number}" for number in range(1, count + 1)]
+
+
 def _network(name: str, model: NetworkEstimator) -> Subject:
-    check_is_fitted(model, "network_")
     network: nn.Sequential = model.network_
     stages = [stage for stage, _ in network.named_children() if stage not in ("input", "output")]
     parts = [network.get_submodule(stage) for stage in stages]
     dense = nn.Sequential(*(part for part in network.children() if not isinstance(part, nets.Rows)))
     entrance = network.get_submodule("input")
     convolution = next((part for part in parts[0].modules() if isinstance(part, nn.Conv2d)), None)
+    common = _common(name, model)
+    common["missing"] |= {
+        "Dreams": _no_dreams(name, model),
+        "Reconstructions": "what stages learned to lead down with while they were pre-trained is not kept"
+        if model.pretrain is not None else "fitted with pretrain=None, no layer learned to rebuild its input",
+    }  # fmt: skip
     return Subject(
-        name=name, words=WORDS[model.net_] + (" grown layer by layer" if model.pretrain else ""),
-        what="the network, which gives the answers", module=network, stages=stages,
+        words=WORDS[model.net_] + (" grown layer by layer" if model.pretrain else ""),
+        what="the network, which gives the answers", module=network, stages=stages, labels=_labels(len(stages)),
         units=[_units(part) for part in parts], visible="symbols" if model.vocabulary else "standardised",
         kinds=[_kind(part) for part in parts], work=100.0 * model.work_,
         weights=[weight.cpu() for weight in lens.linear_weights(dense).values()] if model.net_ == "mlp" else [],
-        scale=entrance.get_buffer("std").cpu() if model.net_ == "mlp" else None, stack=None, generative="", start=None,
-        classifies=hasattr(model, "classes_"), dreams=False, tuned_whole=False,
-        filters=None if convolution is None else convolution.weight.detach().cpu(), symbols=model.vocabulary,
+        scale=entrance.get_buffer("std").cpu() if model.net_ == "mlp" else None, logits=hasattr(model, "classes_"),
+        filters=None if convolution is None else convolution.weight.detach().cpu(), symbols=model.vocabulary, **common,
     )  # fmt: skip
 
 
@@ -158,37 +160,6 @@ def _kind(stage: nn.Module) -> str:
         return "LSTM in both directions" if stage.lstm.bidirectional else "LSTM"
     maps = any(isinstance(part, nn.Conv2d) for part in stage.modules())
     return _activation(stage) + (" maps" if maps else "")
-
-
-def code_of(values: Tensor) -> Tensor:
-    """A row's code, shape (n, numbers), given what a stage gave, shape (n, ...).
-
-    Maps, shape (n, maps, height, width), are averaged over 2 x 2 positions until they are no more than 4096 numbers; steps,
-    shape (n, steps, features), are summed up by their mean and maximum.
-
-    Example:
-        >>> import torch
-        >>> code_of(torch.ones(2, 32, 14, 14)).shape, code_of(torch.ones(2, 9, 3)).shape
-        (torch.Size([2, 1568]), torch.Size([2, 6]))
-    """
-    if values.ndim == 3:
-        return Summary()(values)
-    while values.ndim == 4 and values[0].numel() > WIDEST and min(values.shape[2:]) > 1:
-        values = F.avg_pool2d(values, 2)
-    return values.flatten(1)
-
-
-def states_of(values: Tensor) -> Tensor:
-    """The state of each unit, shape (n, units), given what a stage gave: of a map, or of a feature of steps, the largest.
-
-    Example:
-        >>> import torch
-        >>> states_of(torch.ones(2, 32, 14, 14)).shape, states_of(torch.ones(2, 9, 3)).shape
-        (torch.Size([2, 32]), torch.Size([2, 3]))
-    """
-    if values.ndim == 3:
-        return Summary()(values)[:, values.shape[2] :]
-    return values.flatten(2).amax(2) if values.ndim == 4 else values
 
 
 def _what(tuned: bool, classifies: bool, learned: bool) -> str:
