@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 def write_whole(contents: Mapping[Path, bytes | str]) -> None:
@@ -40,3 +42,32 @@ def write_whole(contents: Mapping[Path, bytes | str]) -> None:
         for part in parts.values():
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
+
+
+def add_line(path: Path, entry: Mapping[str, Any]) -> None:
+    """Adds a line of JSON to a file, which begins with the first; a line for which there is no room leaves nothing.
+
+    Raises:
+        OSError: If it cannot be written, with what to do.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for error in (1.5, 1.25):
+        ...         add_line(Path(folder) / "log.jsonl", {"error": error})
+        ...     print((Path(folder) / "log.jsonl").read_text(), end="")
+        {"error": 1.5}
+        {"error": 1.25}
+    """
+    line, before = f"{json.dumps(entry)}\n", path.stat().st_size if path.exists() else 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(path, "a") as file:
+            file.write(line)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.truncate(path, before)
+        raise OSError(
+            f"A line could not be added to {path}: {error.strerror or error}. The lines before it are untouched. Make room, "
+            "or choose a folder on another disk."
+        ) from error

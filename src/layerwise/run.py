@@ -14,7 +14,7 @@ from typing import Any
 import torch.distributed as dist
 from torch import Tensor
 
-from layerwise.files import write_whole
+from layerwise.files import add_line, write_whole
 
 State = Callable[[], tuple[dict[str, Tensor], dict[str, Any]]]
 
@@ -128,8 +128,7 @@ class Run:
         if not self.leads:
             return
         if self.folder is not None:
-            with open(self.folder / "log.jsonl", "a") as file:
-                file.write(json.dumps({"stage": stage, "figure_is": figure, **entry}) + "\n")
+            add_line(self.folder / "log.jsonl", {"stage": stage, "figure_is": figure, **entry})
         if self.progress and self.bar is None:
             valid = f"  held out {entry['valid']:.4g}" if "valid" in entry else ""
             print(

@@ -36,7 +36,8 @@ from layerwise import baselines, compute
 from layerwise.batches import Batches
 from layerwise.data.labels import keep_labels
 from layerwise.dbn import DBN
-from layerwise.experiments.mnist import LOWER, Rows, add_line, error, shared
+from layerwise.experiments.mnist import LOWER, Rows, error, shared
+from layerwise.files import add_line
 from layerwise.losses import cross_entropy
 from layerwise.run import SILENT, Run
 from layerwise.starts import initialise

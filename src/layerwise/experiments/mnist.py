@@ -26,6 +26,7 @@ from layerwise import compute
 from layerwise.batches import Batches
 from layerwise.data import load
 from layerwise.dbn import DBN
+from layerwise.files import add_line
 from layerwise.losses import cross_entropy
 from layerwise.rbm import RBM
 from layerwise.run import Run
@@ -211,13 +212,6 @@ def report(out: Path, entry: dict[str, Any]) -> None:
     entry = entry | {"torch": torch.__version__, "numpy": np.__version__, "machine": platform.machine()}
     add_line(out / "results.jsonl", entry)
     click.echo(json.dumps(entry, indent=1))
-
-
-def add_line(log: Path, entry: dict[str, Any]) -> None:
-    """Adds a result to a file of JSON lines."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "a") as file:
-        file.write(json.dumps(entry) + "\n")
 
 
 if __name__ == "__main__":
