@@ -12,7 +12,9 @@ myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 
-autodoc_default_options = {"members": True, "show-inheritance": True}
+# What scikit-learn writes on every estimator for its metadata routing, and refers to its own glossary.
+ROUTING = ",".join(f"set_{method}_request" for method in ("fit", "partial_fit", "predict", "transform", "score"))
+autodoc_default_options = {"members": True, "show-inheritance": True, "exclude-members": ROUTING}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 

@@ -45,7 +45,7 @@ class Autoencoder(Dense):
         amount: Fraction of inputs corrupted, in [0, 1); for "gaussian" the standard deviation.
         sparsity: Wanted mean activity of a sigmoid unit, by a Kullback-Leibler penalty (Ng, 2011); None leaves it free.
         sparsity_cost: Weight of that penalty.
-        l1: Weight of the sum of |h|.
+        l1: Weight of the sum of the absolute values of h.
         contraction: Weight of the squared Frobenius norm of dh/dv (Rifai et al., 2011); not for softmax units above.
 
     Raises:

@@ -107,7 +107,7 @@ class Gallery:
 
         Arguments:
             name: Of the person, or a name per photo.
-            photos: One row as the model takes it, or several, shape (n, features) or (n, *shape).
+            photos: One row as the model takes it, or several, shape (n, features) or ``(n, *shape)``.
 
         Returns:
             How many photos there are now of the person (of all people, if several names came).

@@ -37,7 +37,7 @@ SPARSE = 0.9  # share of zeros from which on they are taken to mean that somethi
 
 
 class Rows(nn.Module):
-    """Rows, flat or shaped, as (n, *shape), standardised: each feature, each channel of a picture, each value of a sequence
+    """Rows, flat or shaped, as ``(n, *shape)``, standardised: each feature, each channel of a picture, each value of a sequence
     by one mean and one deviation over all rows, pixels and steps.
 
     Flat rows that are nearly all zeros, as those of words are, keep their zeros and their proportions: they are divided by

@@ -16,7 +16,7 @@ class Dataset:
     """Rows as they are stored, and what is known about them.
 
     Arguments:
-        x: Shape (n, *row.stored), of any real dtype (text: strings); may be a read-only memory map.
+        x: Shape ``(n, *row.stored)``, of any real dtype (text: strings); may be a read-only memory map.
         y: Shape (n,), int64: an index into `classes`, -1 = no label. None where there are no labels at all.
         classes: Names of the classes.
         row: What one row is.

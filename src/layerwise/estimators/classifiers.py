@@ -361,8 +361,9 @@ class StackedAutoencoderClassifier(StackClassifier):
         sparsity, sparsity_cost, l1, contraction, tied: As for `Autoencoder`.
         pretrain_epochs: Passes per layer; "auto" is 20, or as many as make 1500 updates.
         pretrain_rate: Adam's learning rate while pre-training.
-        epochs, rate, dropout, input_dropout, weight_decay, batch_size, patience, validation_fraction, device, threads,
-            precision, random_state, verbose: As for `DBNClassifier`.
+
+    As for `DBNClassifier` are epochs, rate, dropout, input_dropout, weight_decay, batch_size, patience, validation_fraction,
+    device, threads, precision, random_state and verbose.
 
     Example:
         >>> from sklearn.datasets import load_digits

@@ -92,10 +92,6 @@ class IdentityEmbedder(TransformerMixin, NetworkEstimator):
     It learns from labelled rows of some people; `layerwise.Gallery` then knows others from a few rows each.
 
     Arguments:
-        net, shape, layers, options, vocabulary, initialisation, pretrain, pretrain_epochs, pretrain_rate, noise, amount,
-            tune, epochs, rate, optimizer, schedule, warmup, weight_decay, max_norm, average, batch_size, patience,
-            validation_fraction, device, threads, precision, random_state, verbose: As for `NetworkClassifier`. A cnn has no
-            hidden dense layer unless `options` say so.
         size: Numbers that the network makes of a row; `components` come on top of them.
         loss: "softmax", "arcface", "prototypical" or "triplet" (see `layerwise.metric`), with its margin and scale; None
             takes the usual ones.
@@ -108,6 +104,11 @@ class IdentityEmbedder(TransformerMixin, NetworkEstimator):
         components: Principal components of all rows, labelled or not, that stand in an embedding beside what was learned
             from the labels, with a weight of `share` against 1 (symbols have none); 0 leaves them out.
         augment: As for `NetworkClassifier`; "image" also turns and zooms a little.
+
+    As for `NetworkClassifier` are net, shape, layers, options (a cnn has no hidden dense layer unless they say so), vocabulary,
+    initialisation, pretrain, pretrain_epochs, pretrain_rate, noise, amount, tune, epochs, rate, optimizer, schedule, warmup,
+    weight_decay, max_norm, average, batch_size, patience, validation_fraction, device, threads, precision, random_state and
+    verbose.
 
     Fitted attributes: `people_` (labels, sorted), `network_`, `net_`, `shape_`, `histories_`, `gradients_`, `parameters_`,
     `n_components_`, `n_features_in_`.
@@ -205,7 +206,7 @@ class IdentityEmbedder(TransformerMixin, NetworkEstimator):
         self.verbose = verbose
 
     def fit(self, X: Array, y: Any, *, run: Run = SILENT) -> Self:
-        """Learns from rows X, shape (n, features) or (n, *shape), and who they are of, y, shape (n,), -1 where not known.
+        """Learns from rows X, shape (n, features) or ``(n, *shape)``, and who they are of, y, shape (n,), -1 where not known.
 
         Rows of nobody serve pre-training and the principal components.
 

@@ -125,7 +125,7 @@ class NetworkClassifier(Labelled, NetworkEstimator):
         self.verbose = verbose
 
     def fit(self, X: Array, y: Any, *, run: Run = SILENT) -> Self:
-        """Learns from rows X, shape (n, features) or (n, *shape), and labels y, shape (n,), -1 where there is none.
+        """Learns from rows X, shape (n, features) or ``(n, *shape)``, and labels y, shape (n,), -1 where there is none.
 
         Arguments:
             run: Progress, log, checkpoints and resume: `layerwise.Run("runs/digits", resume=True)`.
@@ -168,9 +168,10 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
 
     Arguments:
         loss: "squared error", or "huber", for targets with outliers.
-        net, shape, layers, options, vocabulary, initialisation, pretrain, pretrain_epochs, pretrain_rate, noise, amount,
-            tune, augment, epochs, rate, optimizer, schedule, warmup, weight_decay, max_norm, average, batch_size, patience,
-            validation_fraction, device, threads, precision, random_state, verbose: As for `NetworkClassifier`.
+
+    As for `NetworkClassifier` are net, shape, layers, options, vocabulary, initialisation, pretrain, pretrain_epochs,
+    pretrain_rate, noise, amount, tune, augment, epochs, rate, optimizer, schedule, warmup, weight_decay, max_norm, average,
+    batch_size, patience, validation_fraction, device, threads, precision, random_state and verbose.
 
     Example:
         >>> X = np.random.RandomState(0).rand(200, 2)
@@ -247,7 +248,7 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
         self.verbose = verbose
 
     def fit(self, X: Array, y: Any, *, run: Run = SILENT) -> Self:
-        """Learns from rows X, shape (n, features) or (n, *shape), and targets y, shape (n,) or (n, targets).
+        """Learns from rows X, shape (n, features) or ``(n, *shape)``, and targets y, shape (n,) or (n, targets).
 
         A target that is NaN is missing: such rows serve pre-training only.
 

@@ -21,7 +21,7 @@ class Favourite:
     """Inputs that a unit likes, one per start, best first.
 
     Arguments:
-        inputs: Shape (starts, *shape).
+        inputs: Shape ``(starts, *shape)``.
         states: The unit's state for each, shape (starts,): for a layer with places the mean over them.
         agreement: Mean correlation of all pairs of inputs, in [-1, 1]: near 1 there is one favourite, near 0 each start found
             its own, and none of them is "the" input that the unit likes.

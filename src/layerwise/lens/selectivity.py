@@ -21,7 +21,7 @@ class Selectivity:
         means: Mean state per class over all rows, shape (classes, units).
         index: (m - r) / (m + r) with the mean states of the best class and of all other classes (Morcos et al., 2018), on the
             other half; NaN for a layer with states below 0.
-        null: What |auc - 0.5| the most selective one unit in twenty reaches on shuffled labels.
+        null: What absolute value of auc - 0.5 the most selective one unit in twenty reaches on shuffled labels.
         classes: The class indices, in the order of `means`.
         rows: How many rows measured.
     """
