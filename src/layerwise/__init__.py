@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         RBMTransformer,
         StackedAutoencoderClassifier,
         TextWriter,
+        load,
     )
     from layerwise.explanation import explain
     from layerwise.gallery import Gallery
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from layerwise.rbm import RBM, LabelledRBM
     from layerwise.rows import LazyRows
     from layerwise.run import Run
-    from layerwise.saving import load
     from layerwise.sharing import weight_sharing
     from layerwise.stack import Stack
     from layerwise.train import Diverged, Training
@@ -38,7 +38,7 @@ _HOMES = {
     "autoencoder": ("Autoencoder",),
     "batches": ("Batches",),
     "dbn": ("DBN",),
-    "estimators": ("DBNClassifier", "DeepAutoencoder", "RBMTransformer", "StackedAutoencoderClassifier"),
+    "estimators": ("DBNClassifier", "DeepAutoencoder", "RBMTransformer", "StackedAutoencoderClassifier", "load"),
     "estimators.identity": ("IdentityEmbedder",),
     "estimators.networks": ("NetworkClassifier", "NetworkRegressor"),
     "estimators.writer": ("TextWriter",),
@@ -48,7 +48,6 @@ _HOMES = {
     "rbm": ("RBM", "LabelledRBM"),
     "rows": ("LazyRows",),
     "run": ("Run",),
-    "saving": ("load",),
     "sharing": ("weight_sharing",),
     "stack": ("Stack",),
     "train": ("Diverged", "Training"),

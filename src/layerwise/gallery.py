@@ -19,10 +19,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save as serialise
 
+from layerwise.estimators import load
 from layerwise.files import write_whole
 from layerwise.lens.tradeoff import Tradeoff, tradeoff
 from layerwise.neighbours import LARGE, Neighbours
-from layerwise.saving import fingerprint, load
+from layerwise.saving import fingerprint
 
 UNKNOWN = "unknown"
 FORMAT = 1

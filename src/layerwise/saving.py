@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -82,15 +83,13 @@ def save(estimator: Estimator, path: str | Path, *, overwrite: bool = False) -> 
     return path
 
 
-def load(path: str | Path) -> Any:
-    """The estimator that `save` wrote into the folder `path`; its predictions are the same to the bit.
+def load(path: str | Path, kinds: Mapping[str, type[Estimator]]) -> Any:
+    """The estimator, one of `kinds` by name, that `save` wrote into the folder `path`.
 
     Raises:
         FileNotFoundError: If there is no saved model.
         ValueError: If the files are damaged or of an unknown format.
     """
-    from layerwise.estimators import ESTIMATORS
-
     path = Path(path)
     if not (path / "model.json").exists():
         raise FileNotFoundError(
@@ -103,7 +102,7 @@ def load(path: str | Path) -> Any:
                 f"{path} has format {description['format']}, newer than this layerwise reads: upgrade layerwise."
             )
         params = {name: _from_json(value) for name, value in description["params"].items()}
-        estimator = ESTIMATORS[description["estimator"]](**params)
+        estimator = kinds[description["estimator"]](**params)
         for name, value in description["fitted"].items():
             setattr(estimator, name, _from_json(value))
         estimator._rebuild(description)

@@ -22,12 +22,12 @@ from layerwise.data import Dataset, Row, Story
 from layerwise.data.sources import hold_out_classes, is_text, load_both, not_empty
 from layerwise.data.text import BAGS, TextRow
 from layerwise.estimators import ESTIMATORS, DBNClassifier, IdentityEmbedder, TextWriter
+from layerwise.estimators import load as load_model
 from layerwise.files import write_whole
 from layerwise.gallery import Gallery
 from layerwise.lens import interval
 from layerwise.rows import MEMORY
 from layerwise.run import Run
-from layerwise.saving import load as load_model
 
 if TYPE_CHECKING:
     from PIL.Image import Image
