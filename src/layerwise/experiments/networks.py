@@ -60,7 +60,7 @@ TABLE = {"net": "mlp", "layers": (512, 512, 512), "options": {"batch_norm": True
 RECIPES = {
     "mnist-cnn": Recipe("mnist", CNN),
     "mnist-cnn-shifts": Recipe("mnist", DEEP | {"epochs": 25, "augment": SHIFTS}),
-    "fashion-cnn": Recipe("fashion_mnist", DEEP | {"epochs": 15, "augment": {"shift": 2, "flip": True}}),
+    "fashion-cnn": Recipe("fashion_mnist", DEEP | {"epochs": 35, "augment": {"shift": 2, "flip": True}}),
     "fashion-resnet": Recipe("fashion_mnist", RESNET | {"epochs": 15, "augment": {"shift": 2, "flip": True}}),
     "cifar-resnet": Recipe("cifar10", RESNET | {"epochs": 25, "augment": "image"}),
     "cifar-cnn": Recipe("cifar10", DEEP | {"epochs": 25, "augment": "image"}),
