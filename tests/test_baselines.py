@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 from sklearn.model_selection import GridSearchCV
 
-from layerwise.baselines import Folds, UnitSpread, rivals, spreading
+from layerwise.baselines import Folds, UnitSpread, learns_from_all_rows, rivals, rivals_of_all_rows, spreading
 
 NAMES = ["logistic regression", "SVM (RBF kernel)", "gradient boosting", "nearest neighbours"]
+TEXT = ["logistic regression", "SVM (linear)", "naive Bayes", "gradient boosting", "nearest neighbours"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -28,6 +30,26 @@ def test_rivals_for_tables_do_not_care_for_the_scale_of_a_column(name: str) -> N
     )
     assert (plain == scaled).mean() > 0.97
     assert (plain == y[~train]).mean() > 0.9
+
+
+def texts(rows: int, words: range, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Counts of 40 words in texts of two subjects, each of which has its half of the words; only those in `words` are used."""
+    random = np.random.RandomState(seed)
+    y = np.arange(rows) % 2
+    mine = np.array([word % 2 == subject for subject in (0, 1) for word in range(40)]).reshape(2, 40)
+    used = np.isin(np.arange(40), words)
+    return random.poisson(np.where(mine[y], 0.8, 0.05) * used).astype(np.float32), y
+
+
+@pytest.mark.parametrize("name", TEXT)
+def test_every_rival_for_text_learns_and_takes_rows_without_their_zeros(name: str) -> None:
+    X, y = texts(200, range(40), 0)
+    new, truth = texts(100, range(40), 1)
+    rival = rivals("text")[name].fit(X, y)
+    assert (rival.predict(new) == truth).mean() > 0.9
+    if name != "gradient boosting":  # which has no use for sparse rows
+        packed = clone(rival).fit(scipy.sparse.csr_matrix(X), y)
+        np.testing.assert_array_equal(packed.predict(scipy.sparse.csr_matrix(new)), rival.predict(new))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -91,3 +113,32 @@ def test_spreading_learns_from_rows_without_a_label() -> None:
     y = np.full(120, -1)
     y[0], y[60] = 0, 1
     assert (spreading().fit(X, y).predict(X) == np.repeat([0, 1], 60)).all()
+
+
+@pytest.mark.parametrize("name", rivals_of_all_rows("text"))
+def test_what_learns_from_all_texts_knows_words_that_no_labelled_text_has(name: str) -> None:
+    """The labelled texts hold words 0 to 9, the new ones 20 to 39; texts without a label tell what goes together."""
+    few, labels = texts(40, range(10), 0)
+    many, _ = texts(600, range(40), 1)
+    new, truth = texts(300, range(20, 40), 2)
+    y = np.concatenate([labels, np.full(len(many), -1)])
+    assert (rivals("text")["naive Bayes"].fit(few, labels).predict(new) == truth).mean() < 0.6
+    rival = rivals_of_all_rows("text")[name].fit(np.concatenate([few, many]), y)
+    assert (rival.predict(new) == truth).mean() > 0.8
+    assert set(rival.classes_) == {0, 1}
+
+
+@pytest.mark.parametrize("kind", ["image", "table", "sound", "text"])
+def test_it_is_known_who_learns_from_all_rows(kind: str) -> None:
+    assert all(map(learns_from_all_rows, rivals_of_all_rows(kind).values()))
+    assert not any(map(learns_from_all_rows, rivals(kind, shape=(4, 5)).values()))
+
+
+def test_rows_without_a_label_are_in_no_fold_but_train_in_all() -> None:
+    y = np.array([-1, 0, 0, -1, 1, 1, 0, 1, 2, -1])
+    folds = list(Folds(0, partly=True).split(y, y))
+    assert len(folds) == Folds(0, partly=True).get_n_splits(y=y) == 2
+    for train, test in folds:
+        assert {0, 3, 8, 9} <= set(train.tolist()) and not set(train) & set(test)
+    assert sorted(np.concatenate([test for _, test in folds])) == [1, 2, 4, 5, 6, 7]
+    assert sorted(np.concatenate([test for _, test in Folds(0).split(y, y)])) == [0, 1, 2, 3, 4, 5, 6, 7, 9]

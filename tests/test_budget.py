@@ -75,12 +75,12 @@ def test_a_rival_learns_from_more_rows_until_the_seconds_are_spent(
         assert found.rows == len(X)
 
 
-def test_unlabelled_rows_are_kept_from_rivals_and_given_to_label_spreading() -> None:
+def test_unlabelled_rows_are_kept_from_rivals_and_given_to_those_that_learn_from_them() -> None:
     y = np.where(np.arange(len(Y)) < 300, Y, -1)
     assert learn(Slow(), X, y, 1e6).rows == 300
-    spread = learn(baselines.spreading(), X[:600], y[:600], 60)
-    assert spread.rows == 600
-    assert len(spread.model.transduction_) == 600
+    for rival in baselines.rivals_of_all_rows("text").values():
+        found = learn(rival, np.abs(X[:600]), y[:600], 60)
+        assert found.rows == 600 and set(found.model.classes_) == set(Y)
 
 
 @pytest.mark.parametrize("net", [NetworkClassifier(net="mlp", layers=(8,), pretrain="greedy"), NetworkClassifier(net="mlp"),
@@ -136,5 +136,9 @@ def test_sizes() -> None:
     logistic = LogisticRegression().fit(x, y)
     assert size_of(logistic) - logistic.classes_.size - logistic.n_iter_.size == 4 * 4 + 4
     assert size_of(KNeighborsClassifier().fit(x, y)) >= x.size
+    bayes = baselines.rivals_of_all_rows("text")["naive Bayes, self-training"].fit(
+        np.abs(x), np.where(np.arange(200) < 99, y, -1)
+    )
+    assert size_of(bayes) >= 4 * 4 + 4  # a weight for every feature and class, and a share for every class
     trees = [HistGradientBoostingClassifier(max_iter=count).fit(x, y) for count in (1, 10)]
     assert size_of(trees[0]) < size_of(trees[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,14 @@ from click.testing import CliRunner
 from layerwise import baselines, cli
 from layerwise.compare import NETS, Comparison, Entry, advise, compare, networks, write
 from layerwise.tasks import Plan
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patient() -> Iterator[None]:
+    """However busy the machine is, no method is stopped."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("layerwise.compare.GRACE", 1000)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +86,38 @@ def test_a_method_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> Non
 def test_unknown_methods_are_refused_with_the_known_ones(table: Path) -> None:
     with pytest.raises(ValueError, match=r"no method 'magic'.*dense net.*logistic regression"):
         compare(Plan(str(table)), methods=("magic",))
+
+
+def test_what_takes_too_long_is_stopped_and_said(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("layerwise.compare.GRACE", -10)
+    found = compare(Plan(str(table)), seeds=2, budget=1.0, methods=("nearest neighbours",))
+    assert found.entries[0].why == "took too long" and not found.entries[0].errors
+    assert "No method finished" in found.advice[0]
+
+
+@pytest.fixture(scope="module")
+def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Texts of two subjects that share no word but numbers."""
+    path = tmp_path_factory.mktemp("compare") / "notes.csv"
+    lines = [f"{'a good day' if row % 2 else 'the worst night'} {row % 5},{row % 2}" for row in range(60)]
+    path.write_text("\n".join(["note,class", *lines]))
+    return path
+
+
+def test_rivals_that_learn_from_all_rows_are_there_where_some_have_no_label(notes: Path) -> None:
+    for labels in (None, 20):
+        with pytest.raises(ValueError, match="no method 'magic'") as caught:
+            compare(Plan(str(notes), labels=labels, reading={"text": "note"}), methods=("magic",))
+        there = {name for name in baselines.rivals_of_all_rows("text") if name in str(caught.value)}
+        assert there == (set(baselines.rivals_of_all_rows("text")) if labels else set())
+
+
+def test_texts_are_read_as_every_method_wants_them(notes: Path) -> None:
+    asked = {"naive Bayes": "labelled rows", "naive Bayes, self-training": "all rows", "dense net": "labelled rows",
+             "recurrent net, pre-trained": "all rows"}  # fmt: skip
+    found = compare(Plan(str(notes), labels=20, reading={"text": "note"}), seeds=1, budget=1.0, methods=list(asked))
+    assert {entry.method: entry.learned_from for entry in found.entries} == asked
+    assert all(entry.error < 0.1 for entry in found.entries if entry.method.startswith("naive"))
 
 
 def test_the_command_prints_the_table_and_keeps_it(table: Path, tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor
 
+from layerwise import baselines
 from layerwise.data import Story
-from layerwise.experiments import labels, mnist, writing
+from layerwise.experiments import labels, mnist, networks, writing
 from layerwise.train import Training
 
 
@@ -117,3 +118,22 @@ def test_a_writer_never_learns_from_the_last_tenth_and_meets_it_only_at_the_end(
     first, second = ({k: v for k, v in json.loads(line).items() if "seconds" not in k}
                      for line in (tmp_path / "results.jsonl").read_text().splitlines())  # fmt: skip
     assert first == second and first["characters"] == len(other) - 1
+
+
+@pytest.mark.parametrize("kept", [None, 60])
+def test_rivals_of_networks_are_measured_on_the_same_rows_and_on_all_where_some_have_no_label(
+    kept: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(networks.RECIPES, "letter-dense", networks.Recipe("digits", {}, labels=kept))
+    slow = baselines.rivals
+    monkeypatch.setattr(
+        baselines, "rivals", lambda *a, **k: {"nearest neighbours": slow(*a, **k)["nearest neighbours"]}
+    )
+    asked = ["letter-dense", "--rivals", "--hold-out", "0.2", "--out", str(tmp_path)]
+    assert CliRunner().invoke(networks.main, asked, catch_exceptions=False).exit_code == 0
+    found = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert [line["method"] for line in found] == ["nearest neighbours", *(["label spreading"] if kept else [])]
+    assert all(0 < line["error"] < 40 for line in found) and {line["rows"] for line in found} == {259}
+    again = CliRunner().invoke(networks.main, [*asked, "--method", "nearest neighbours"], catch_exceptions=False)
+    assert again.exit_code == 0 and len((tmp_path / "results.jsonl").read_text().splitlines()) == len(found) + 1
+    assert CliRunner().invoke(networks.main, [*asked, "--method", "magic"]).exit_code == 2

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.semi_supervised import LabelSpreading
+
+from layerwise.baselines import learns_from_all_rows
 
 PROBE = 8  # batches by which a network's speed is measured
 FIRST = 1000  # labelled rows that a shallow method begins with
@@ -31,9 +31,9 @@ class Learned:
 def learn(model: Any, x: Any, y: np.ndarray, seconds: float, seed: int = 0) -> Learned:
     """Fits `model` to rows x, shape (n, features), and labels y, -1 where there is none, within about `seconds`.
 
-    A network (whatever has `pretrain`) gets as many epochs as fit, by the time that a few batches take. Label spreading
-    is given all rows. Anything else learns from the labelled rows: from a thousand of them, drawn evenly over the classes,
-    then from as many more as will be learned in what is left of the time.
+    A network (whatever has `pretrain`) gets as many epochs as fit, by the time that a few batches take. What learns from rows
+    without a label is given all rows. Anything else learns from the labelled rows: from a thousand of them, drawn evenly over
+    the classes, then from as many more as will be learned in what is left of the time.
 
     Example:
         >>> from sklearn.datasets import load_digits
@@ -46,7 +46,7 @@ def learn(model: Any, x: Any, y: np.ndarray, seconds: float, seed: int = 0) -> L
     if hasattr(model, "pretrain"):
         model = paced(model, x, y, seconds).fit(x, y)
         rows = len(x) if model.pretrain is not None else int((y >= 0).sum())
-    elif isinstance(model, LabelSpreading):
+    elif learns_from_all_rows(model):
         model, rows = model.fit(x, y), len(x)
     else:
         model, rows = _growing(model, x, y, seconds, np.random.RandomState(seed))
@@ -157,9 +157,12 @@ def size_of(model: Any) -> int:
     return sum(_numbers(part) for part in _inside(model))
 
 
-def _inside(model: Any) -> Iterator[Any]:
-    model = getattr(model, "best_estimator_", model)
-    yield from (part for _, part in model.steps) if hasattr(model, "steps") else (model,)
+def _inside(model: Any) -> list[Any]:
+    """The fitted parts of a pipeline, of what cross-validation chose, and of what teaches itself."""
+    for name in ("best_estimator_", "estimator_"):
+        if hasattr(model, name):
+            return _inside(getattr(model, name))
+    return [part for _, step in getattr(model, "steps", ()) for part in _inside(step)] or [model]
 
 
 def _numbers(part: Any) -> int:

@@ -154,18 +154,19 @@ def _parts(plan: Plan) -> tuple[Dataset, Dataset]:
 
 
 def _jobs(training: Dataset, seed: int) -> dict[str, Any]:
-    """Unfitted classifiers by name, ours first."""
+    """Unfitted classifiers by name, ours first; networks are yet to be told what a row is."""
     found: dict[str, Any] = {}
     for name, settings in networks(training.row.kind).items():
         if "net" in settings:
             found[name] = NetworkClassifier(**settings, random_state=seed)
-            suit(found[name], training.row)
         else:  # few rows make enough updates if a batch is small
             size = 20 if len(training) < FEW else 100
             found[name] = DBNClassifier(**settings, batch_size=size, random_state=seed)
     found |= baselines.rivals(training.row.kind, seed, shape=training.row.shape)
-    if training.labelled < len(training) <= SPREADING:
-        found["label spreading"] = baselines.spreading()
+    if training.labelled < len(training):
+        found |= baselines.rivals_of_all_rows(training.row.kind, seed)
+    if len(training) > SPREADING:
+        found.pop("label spreading", None)
     return found
 
 
@@ -203,6 +204,8 @@ def _child(pipe: Connection, plan: Mapping[str, Any], name: str, seed: int, budg
         reading = {**plan["reading"], **next((way for word, way in READ_AS.items() if name.startswith(word)), {})}
         training, test = _parts(Plan(**{**plan, "seed": seed, "reading": reading}))
         model = _jobs(training, seed)[name]
+        if isinstance(model, NetworkClassifier):
+            suit(model, training.row)
         before = _peak()
         pipe.send({})
         learned = _learned(model, training, budget, seed)

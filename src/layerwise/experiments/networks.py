@@ -8,7 +8,7 @@ so. Each run adds a line of JSON to OUT/results.jsonl, and takes up where it was
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -115,12 +115,21 @@ def shape_of(row: Any, recipe: Recipe) -> tuple[int, ...]:
     return (1, *row.shape) if grey else tuple(row.shape)
 
 
-def measure_rivals(name: str, recipe: Recipe, seed: int, hold_out: float) -> Iterator[dict[str, Any]]:
-    """Error, in %, and seconds of each shallow rival that learns from a recipe's labelled rows."""
+def measure_rivals(
+    name: str, recipe: Recipe, seed: int, hold_out: float, methods: Sequence[str] = ()
+) -> Iterator[dict[str, Any]]:
+    """Error, in %, and seconds of each shallow rival: on a recipe's labelled rows, and of those that learn from all rows."""
     x, y, other, truth, row = matrices(recipe, hold_out, seed, name.endswith("-unseen"))
-    for method, model in baselines.rivals(row.kind, seed, shape=row.shape).items():
+    rivals = baselines.rivals(row.kind, seed, shape=row.shape)
+    if (y < 0).any():
+        rivals |= baselines.rivals_of_all_rows(row.kind, seed)
+    if unknown := set(methods) - set(rivals):
+        raise click.BadParameter(f"There is no rival {unknown.pop()!r} here, but {', '.join(rivals)}.")
+    for method in methods or rivals:
+        model = rivals[method]
+        rows = np.flatnonzero((y >= 0) | baselines.learns_from_all_rows(model))
         began = time.perf_counter()
-        model.fit(x[y >= 0], y[y >= 0])
+        model.fit(x[rows], y[rows])
         seconds = time.perf_counter() - began
         wrong = float((model.predict(other) != truth).mean())
         yield {"method": method, "error": 100 * wrong, "seconds": seconds, "rows": len(truth)}
@@ -148,19 +157,22 @@ def measure(name: str, recipe: Recipe, seed: int, hold_out: float, threads: int,
               help="Share of the training rows to keep apart and to measure on instead of the test set.")  # fmt: skip
 @click.option("--epochs", default=0, help="Epochs of tuning; 0 takes the ones of the results page.")
 @click.option("--rivals", is_flag=True, help="Measure the shallow rivals on the same rows instead.")
+@click.option("--method", "methods", multiple=True, help="One of the rivals; may be repeated.  [default: all]")
 @click.option("--threads", default=1, show_default=True, help="CPU threads.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/networks"), show_default=True,
               help="Folder for checkpoints and results.")  # fmt: skip
-def main(name: str, seed: int, hold_out: float, epochs: int, rivals: bool, threads: int, out: Path) -> None:
+def main(
+    name: str, seed: int, hold_out: float, epochs: int, rivals: bool, methods: tuple[str, ...], threads: int, out: Path
+) -> None:
     """Learn RECIPE once: python -m layerwise.experiments.networks mnist-cnn --seed 0."""
     recipe = RECIPES[name]
     if epochs:
         recipe = Recipe(recipe.data, {**recipe.settings, "epochs": epochs}, recipe.reading, recipe.labels)
     settings = {"experiment": name, "seed": seed, "hold_out": hold_out, "epochs": epochs, "threads": threads}
-    if not rivals:
+    if not (rivals or methods):
         report(out, settings | measure(name, recipe, seed, hold_out, threads, out))
         return
-    for found in measure_rivals(name, recipe, seed, hold_out):
+    for found in measure_rivals(name, recipe, seed, hold_out, methods):
         report(out, settings | found)
 
 
