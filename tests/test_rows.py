@@ -1,14 +1,17 @@
 """Lazy rows are the rows of an array, read no sooner than they are asked for."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from layerwise import DBNClassifier, DeepAutoencoder, LazyRows, RBMTransformer
 from layerwise.batches import Batches
+from layerwise.data import load
 from layerwise.rows import some
 
 STORED = np.random.RandomState(0).randint(0, 256, (150, 12)).astype(np.uint8)
@@ -103,3 +106,70 @@ def test_a_map_of_small_whole_numbers_stays_on_disk(tmp_path: Path, monkeypatch:
     assert 0 < most <= 1000
     held = RBMTransformer(4, epochs=1, batch_size=30, random_state=0).fit(stored.astype(np.float32))
     assert np.allclose(lazy.transform(STORED.astype(np.float32)), held.transform(STORED.astype(np.float32)))
+
+
+MANY = 2500  # rows
+
+
+def write_npy(folder: Path) -> Path:
+    np.save(folder / "a.npy", np.random.RandomState(0).randint(0, 256, (MANY, 4, 4)).astype(np.uint8))
+    return folder / "a.npy"
+
+
+def write_csv(folder: Path) -> Path:
+    lines = [f"{a:.6f},{b:.6f},{'xyz'[at % 3]}" for at, (a, b) in enumerate(np.random.RandomState(0).randn(MANY, 2))]
+    (folder / "a.csv").write_text("\n".join(["a,b,word", *lines]))
+    return folder / "a.csv"
+
+
+def write_parquet(folder: Path) -> Path:
+    pytest.importorskip("pyarrow")
+    pandas = pytest.importorskip("pandas")
+    pandas.read_csv(write_csv(folder)).to_parquet(folder / "a.parquet", row_group_size=64)
+    return folder / "a.parquet"
+
+
+def write_pictures(folder: Path) -> Path:
+    for number, picture in enumerate(np.random.RandomState(0).randint(0, 256, (MANY, 3, 3), dtype=np.uint8)):
+        Image.fromarray(picture).save(folder / f"{number:04}.png")
+    return folder
+
+
+@pytest.mark.parametrize("write", [write_npy, write_csv, write_parquet, write_pictures])
+def test_data_larger_than_memory_is_served_whole_in_every_epoch_and_learned_a_few_rows_at_a_time(
+    write: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path)
+    held = load(path, "all").matrix()
+    for name, size in (("rows.MEMORY", 1000), ("rows.BLOCK", 2000), ("batches.BLOCK", 160)):
+        monkeypatch.setattr(f"layerwise.{name}", size)
+    data = load(path, "all")
+    assert isinstance(data.x, np.memmap)
+    np.testing.assert_array_equal(data.matrix(), held)
+
+    read = Counted(data.rows())
+    lazy = LazyRows(read, read.rows.shape, source=data.x)
+    orders = []
+    for epoch in range(3):
+        served = np.concatenate([x.numpy() for x, _ in Batches(lazy, size=16).epoch(epoch)])
+        np.testing.assert_array_equal(np.sort(served, axis=0), np.sort(held, axis=0))
+        orders.append(served.tolist())
+    assert orders[0] != orders[1] != orders[2] != held.tolist()
+    assert read.most == 16
+    first, second = (RBMTransformer(4, epochs=1, batch_size=16, random_state=0).fit(lazy) for _ in range(2))
+    np.testing.assert_array_equal(first.transform(held), second.transform(held))
+    assert read.most < 2000  # of which a thousand or so are looked at in the end, whether units are dead
+
+
+class Counted:
+    """Reads rows, and remembers the most that were asked for at once."""
+
+    most = 0
+
+    def __init__(self, rows: LazyRows) -> None:
+        self.rows = rows
+
+    def __call__(self, index: Any) -> np.ndarray:
+        found = self.rows[index]
+        self.most = max(self.most, len(found))
+        return found
