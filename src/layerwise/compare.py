@@ -181,7 +181,7 @@ def _measure(entry: Entry, plan: Plan, name: str, seed: int, budget: float) -> b
         found = here.recv()  # "ready": the rows are read
         for limit in (GRACE * budget + 5, None):  # to learn; to answer
             if found.get("why") is None:
-                found = here.recv() if here.poll(limit) else {"why": "took too long"}
+                found = here.recv() if here.poll(limit) else {"why": f"stopped after {limit:.0f} s"}
     except EOFError:
         found = {"why": "its process ended (out of memory?)"}
     finally:

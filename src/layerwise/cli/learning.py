@@ -214,7 +214,7 @@ def compare(
 
 
 def _show_comparison(found: Any) -> None:
-    click.echo(f"\n{found.data}; {found.seeds} seeds, {found.budget:g} s each:\n")
+    click.echo(f"\n{found.data}; {found.seeds} seed{'s' * (found.seeds > 1)}, {found.budget:g} s each:\n")
     table = new_table("method", "error", "s.d.", "seconds", "numbers", "MiB", "learned from")
     for entry in found.entries:
         if not entry.errors:
