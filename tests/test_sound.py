@@ -232,6 +232,7 @@ def test_sound_is_made_of_one_row_of_numbers() -> None:
         ({"lowest": 4000.0}, "lowest < highest"),
         ({"rate": 0}, "rate / 2"),
         ({"shape": (500, 10)}, "fewer bands"),
+        ({"fit": "squeeze"}, "fit='stretch'"),
         ({"low": 0.0}, "low < high"),
     ],
     ids=str,
@@ -342,6 +343,60 @@ def test_clips_are_padded_or_cut_to_what_most_have(tmp_path: Path) -> None:
     (asked,) = read_sounds(tmp_path / "set", seconds=0.35)
     assert asked.row.shape == (40, 35)
     np.testing.assert_array_equal(asked.lengths, data.lengths)
+
+
+def words(seconds: float, quiet: tuple[float, float], rate: int = 8000) -> np.ndarray:
+    """A low tone and then a high one, equally long, between two stretches of silence."""
+    spoken = np.concatenate([tone(hertz, seconds / 2, rate) for hertz in (500, 2000)])
+    return np.concatenate([np.zeros(int(quiet[0] * rate)), spoken, np.zeros(int(quiet[1] * rate))])
+
+
+def test_stretched_clips_are_alike_however_fast_they_are_said_and_wherever_they_begin() -> None:
+    row = SoundRow.of(8000, bands=24, seconds=0.4, fit="stretch")
+    said = [row.decibels(words(seconds, quiet)) for seconds, quiet in
+            ((0.4, (0, 0)), (0.8, (0, 0)), (0.2, (0, 0)), (0.4, (0.3, 0.1)), (1.6, (0.2, 0.7)))]  # fmt: skip
+    low, high = band_of(row, 500), band_of(row, 2000)
+    for clip in said:
+        assert clip.shape == (24, 40)
+        assert set(clip[:, :18].argmax(0)) == {low} and set(clip[:, 22:].argmax(0)) == {high}  # also no change of pitch
+
+
+def test_a_clip_that_is_as_long_as_a_row_is_left_as_it_is() -> None:
+    padded, stretched = (SoundRow.of(8000, bands=24, seconds=0.4, fit=fit) for fit in ("pad", "stretch"))
+    clip = tone(700, 0.4)
+    np.testing.assert_allclose(stretched.decibels(clip), padded.decibels(clip), atol=1e-5)
+
+
+def test_stretching_copes_with_silence_and_with_a_click() -> None:
+    row = SoundRow.of(8000, bands=8, seconds=0.1, fit="stretch")
+    assert (row.decibels(np.zeros(4000)) == row.low).all()
+    click = np.zeros(4000)
+    click[2000] = 1
+    assert (row.decibels(click).max(0) > -30).all()
+    assert row.decibels(np.ones(1)).shape == row.shape
+
+
+def test_stretched_clips_are_read_whole_and_said_to_be(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    for name, seconds in (("slow", 1.0), ("fast", 0.25)):
+        write(folder / "a" / f"{name}.wav", words(seconds, (0, 0), 16000), 16000)
+    (data,) = read_sounds(folder, rate=8000, seconds=0.5, fit="stretch")
+    assert data.row.fit == "stretch" and "stretched to 0.5 s" in data.row.words(2)
+    assert "2 of 2 stretched or squeezed to 0.5 s" in data.note and "padded" not in data.note
+    high = data.matrix().reshape(2, *data.row.shape)[:, :, 40].argmax(1)
+    assert set(high) == {band_of(data.row, 2000)}  # the end of the long clip is there
+    again = Row.from_dict(json.loads(json.dumps(data.row.to_dict())))
+    (same,) = read_sounds(folder, like=again)
+    np.testing.assert_array_equal(same.x, data.x)
+    refused(lambda: read_sounds(folder, like=again, fit="pad"), "fit=pad", "fit=stretch", "Leave it out")
+    older = {name: value for name, value in data.row.to_dict().items() if name != "fit"}
+    assert Row.from_dict(older).fit == "pad"  # type: ignore[attr-defined]
+
+
+def test_a_clip_too_long_to_be_stretched_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "set" / "a" / "long.wav", tone(500, 1.0))
+    monkeypatch.setattr("layerwise.data.sound.MEMORY", 1 << 20)
+    refused(lambda: read_sounds(tmp_path / "set", seconds=0.2, fit="stretch"), "long.wav", "1 s long", "stretched")
 
 
 def test_a_cut_clip_is_the_beginning_of_the_whole(tmp_path: Path) -> None:

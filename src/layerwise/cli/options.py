@@ -147,6 +147,8 @@ READING = (
     option("--seconds", type=click.FloatRange(0, min_open=True), default="what 95 % of the clips have",
         help="Of a clip: shorter ones are padded, longer ones cut."),
     option("--bands", type=click.IntRange(1), default="40", help="Mel bands of a spectrogram."),
+    option("--fit", type=click.Choice(["pad", "stretch"]), default="pad",
+        help="How clips get their length: padded and cut, or what is heard of them stretched and squeezed."),
     option("--broken", type=click.Choice(["stop", "skip"]), default="stop",
         help="What to do about a file of a folder that cannot be read."),
     option("--holdout", type=click.FloatRange(0, 1, min_open=True, max_open=True), default="0.2",

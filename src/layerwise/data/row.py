@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -150,7 +150,10 @@ class Row:
         if cls is Row and form != "Row":
             kind: type[Row] = getattr(importlib.import_module(FORMS[form]), form)
             return kind.from_dict(saved)
-        own = {each.name: saved[each.name] for each in fields(cls)}
+        older = {
+            each.name for each in fields(cls) if each.default is not MISSING
+        } - saved.keys()  # than a field with a default
+        own = {each.name: saved[each.name] for each in fields(cls) if each.name not in older}
         return cls(**own | {"shape": tuple(saved["shape"]), "names": tuple(saved["names"])})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -90,11 +91,12 @@ def _read_fsdd(
     rate: int | None = None,
     seconds: float | None = None,
     bands: int | None = None,
+    fit: Literal["pad", "stretch"] | None = None,
     like: Row | None = None,
 ) -> Parts:
     from layerwise.data.sound import read_fsdd
 
-    return read_fsdd(folder, rate=rate, seconds=seconds, bands=bands, like=like)
+    return read_fsdd(folder, rate=rate, seconds=seconds, bands=bands, fit=fit, like=like)
 
 
 def _read_ag_news(folder: Path, form: str | None = None, length: int | None = None, like: Row | None = None) -> Parts:

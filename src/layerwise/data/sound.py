@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 WINDOW, HOP = 0.025, 0.010
 """Seconds that a frame of a spectrogram looks at, and from one frame to the next."""
 
+Fit = Literal["pad", "stretch"]
+FITS = ("pad", "stretch")
+HEARD = 30.0
+"""Decibels below the loudest of a clip at which silence begins, where it is left out."""
+
 BANDS = 40
 RANGE = 80.0  # decibels below the loudest that are kept
 LOWEST = 20.0  # Hz: what nobody hears must not be the loudest
@@ -62,6 +67,8 @@ class SoundRow(Row):
         hop: Samples from one frame to the next.
         lowest: Where the first band begins, in Hz.
         highest: Where the last band ends, in Hz.
+        fit: How a clip gets its length: "pad" puts silence behind it, or cuts it; "stretch" leaves out what lies more than
+            30 dB below the loudest at both ends, and stretches or squeezes the rest (without a change of pitch).
 
     Raises:
         ValueError: If these do not fit together, or a band is too narrow to hold a frequency.
@@ -84,6 +91,7 @@ class SoundRow(Row):
     hop: int = 0
     lowest: float = 0.0
     highest: float = 0.0
+    fit: str = "pad"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -94,6 +102,8 @@ class SoundRow(Row):
                 f"A row of sound has 1 <= hop <= window and 0 <= lowest < highest <= rate / 2, not {self}. "
                 "SoundRow.of(rate) chooses them."
             )
+        if self.fit not in FITS:
+            raise ValueError(f"A clip gets its length by fit='pad' or fit='stretch', not by {self.fit!r}.")
         narrow = int((self.bank.sum(1) == 0).sum())
         if narrow:
             raise ValueError(
@@ -102,12 +112,15 @@ class SoundRow(Row):
             )
 
     @classmethod
-    def of(cls, rate: int, bands: int = BANDS, seconds: float = 1.0, frames: int | None = None) -> Self:
+    def of(
+        cls, rate: int, bands: int = BANDS, seconds: float = 1.0, frames: int | None = None, fit: str = "pad"
+    ) -> Self:
         """The usual form at a sampling rate: windows of 25 ms every 10 ms, up to half the rate, down to -80 dB.
 
         Arguments:
             rate: In Hz.
             seconds: Of a row, where `frames` are not given; at least one frame.
+            fit: "pad" or "stretch".
 
         Raises:
             ValueError: If rate, bands or seconds are out of range.
@@ -120,7 +133,7 @@ class SoundRow(Row):
             raise ValueError(f"A clip is more than 0 seconds long, not {seconds}. Leave it out to choose by the clips.")
         window, hop = round(WINDOW * rate), round(HOP * rate)
         frames = max(1, round(seconds * rate / hop)) if frames is None else frames
-        return cls("sound", (bands, frames), -RANGE, 0.0, (), rate, window, hop, LOWEST, rate / 2)
+        return cls("sound", (bands, frames), -RANGE, 0.0, (), rate, window, hop, LOWEST, rate / 2, fit)
 
     @property
     def bands(self) -> int:
@@ -150,22 +163,26 @@ class SoundRow(Row):
     def words(self, count: int) -> str:
         """What `count` rows are, for people."""
         seconds = self.samples / self.rate
-        return f"{count} sounds of {self.bands} bands x {self.frames} frames ({seconds:.2g} s)"
+        how = "" if self.fit == "pad" else "stretched to "
+        return f"{count} sounds of {self.bands} bands x {self.frames} frames ({how}{seconds:.2g} s)"
 
     def decibels(self, samples: npt.ArrayLike) -> Floats:
         """Mono samples at `rate` as a row is stored: in [low, high], shape (bands, frames).
 
         Arguments:
-            samples: Shape (k,); cut, or padded with silence at the end. How loud they are makes no difference.
+            samples: Shape (k,); fitted to the length of a row as `fit` says. How loud they are makes no difference.
 
         Raises:
             ValueError: If there are none, or some are NaN or infinite.
         """
-        clip = _fitted(_normal(np.asarray(samples, dtype=np.float64)), self.samples)
-        power = self.bank @ np.abs(self._spectrum(clip)[:, : self.frames]) ** 2
+        clip = _normal(np.asarray(samples, dtype=np.float64))
+        frames = self.frames if self.fit == "pad" else -(-len(clip) // self.hop)
+        power = self.bank @ np.abs(self._spectrum(_fitted(clip, frames * self.hop))[:, :frames]) ** 2
         least = 10 ** ((self.low or 0.0) / 10)
-        relative = power / (power.max() or 1.0)
-        return (10 * np.log10(relative.clip(least))).astype(np.float32) + np.float32(self.high or 0.0)
+        decibels = 10 * np.log10((power / (power.max() or 1.0)).clip(least))
+        if self.fit == "stretch":
+            decibels = _stretched(decibels, self.frames)
+        return decibels.astype(np.float32) + np.float32(self.high or 0.0)
 
     def audio(self, values: npt.ArrayLike) -> tuple[Floats, int]:
         """One row of scaled values as sound: its phase is made up (Griffin and Lim, 1984), always in the same way.
@@ -299,6 +316,7 @@ def read_sounds(
     rate: int | None = None,
     seconds: float | None = None,
     bands: int | None = None,
+    fit: Fit | None = None,
     broken: Literal["stop", "skip"] = "stop",
     like: Row | None = None,
 ) -> Parts:
@@ -306,13 +324,15 @@ def read_sounds(
 
     A folder that holds train/ and test/, each like that, is an official split. WAV, FLAC, OGG, MP3, AIFF and AU are
     read, of any rate and number of channels; a zip is not unpacked. Shorter clips are padded with silence at the end,
-    longer ones cut there; how many frames each had is in `Dataset.lengths`. Rows are stored as float16 decibels.
+    longer ones cut there, or all are stretched (`fit`); how many frames each had is in `Dataset.lengths`. Rows are stored
+    as float16 decibels.
 
     Arguments:
         path: Files that are no sounds, by their extension, are left out and counted in the note.
         rate: That all are resampled to, in Hz; by default the most common one (of the training part).
         seconds: Of all; by default as long as 95 % of the clips (of the training part) are at most.
         bands: Mel bands; 40 by default.
+        fit: "pad" (by default) or "stretch", see `SoundRow`: single words that some say fast and others slowly.
         broken: What to do about a clip that cannot be read: "stop" with an error, or "skip" it and count it.
         like: A `SoundRow` that these rows are to be like; it says rate, length and bands.
 
@@ -323,7 +343,7 @@ def read_sounds(
     listings, others = zip(
         *(listing(part, SOUNDS, EXTENSIONS[SOUNDS].__contains__) for part in splits(place(path))), strict=True
     )
-    asked = Asked(rate, seconds, bands, like if isinstance(like, SoundRow) else None)
+    asked = Asked(rate, seconds, bands, fit, like if isinstance(like, SoundRow) else None)
     return _read(listings, asked, Reader(broken, SOUNDS), path, sum(others))
 
 
@@ -332,10 +352,11 @@ def read_fsdd(
     rate: int | None = None,
     seconds: float | None = None,
     bands: int | None = None,
+    fit: Fit | None = None,
     like: Row | None = None,
 ) -> Parts:
     """Free Spoken Digit Dataset, fsdd.zip in a folder: recordings 0 to 4 of each digit and speaker are for testing."""
-    asked = Asked(rate, seconds, bands, like if isinstance(like, SoundRow) else None)
+    asked = Asked(rate, seconds, bands, fit, like if isinstance(like, SoundRow) else None)
     return _read(_fsdd(folder), asked, Reader("stop", SOUNDS), folder / FSDD, 0)
 
 
@@ -374,6 +395,7 @@ class Asked(NamedTuple):
     rate: int | None
     seconds: float | None
     bands: int | None
+    fit: Fit | None
     like: SoundRow | None
 
 
@@ -414,12 +436,12 @@ def _row(headers: Sequence[Header], total: int, asked: Asked, path: Path) -> Sou
     if asked.like:
         return _like(asked.like, asked)
     rate = Counter(header.rate for header in headers).most_common(1)[0][0] if asked.rate is None else asked.rate
-    bands = BANDS if asked.bands is None else asked.bands
+    bands, fit = BANDS if asked.bands is None else asked.bands, asked.fit or "pad"
     if asked.seconds is not None:
-        return SoundRow.of(rate, bands, asked.seconds)
+        return SoundRow.of(rate, bands, asked.seconds, fit=fit)
     hop = SoundRow.of(rate, bands).hop
     lengths = [header.frames(rate, hop) for header in headers]
-    row = SoundRow.of(rate, bands, frames=int(np.quantile(lengths, MOST, method="inverted_cdf")))
+    row = SoundRow.of(rate, bands, frames=int(np.quantile(lengths, MOST, method="inverted_cdf")), fit=fit)
     # What is stored, and what one clip takes on its way there: its samples, as read, and its spectrum.
     need = 2 * total * row.size + row.frames * (row.fft * 16 + row.hop * 64)
     if need > MEMORY:
@@ -432,8 +454,8 @@ def _row(headers: Sequence[Header], total: int, asked: Asked, path: Path) -> Sou
 
 def _like(like: SoundRow, asked: Asked) -> SoundRow:
     """The row to be like, if nothing else is asked."""
-    form = Asked(like.rate, like.samples / like.rate, like.bands, None)
-    for name, wanted, has in zip(asked._fields[:3], asked[:3], form[:3], strict=True):
+    form = (like.rate, like.samples / like.rate, like.bands, like.fit)
+    for name, wanted, has in zip(asked._fields, asked[:-1], form, strict=False):
         if wanted is not None and wanted != has:
             raise ValueError(
                 f"{name}={wanted} was asked, but these clips are to be like rows of {name}={has}. Leave it out."
@@ -463,11 +485,13 @@ def _piece(
 
 def _done(header: Header, row: SoundRow, frames: int, silent: bool) -> list[str]:
     """What was done to a clip."""
+    pads = row.fit == "pad"
     changes = {
         "mixed down": header.channels > 1,
         "resampled": header.rate != row.rate,
-        "padded": frames < row.frames,
-        "cut": frames > row.frames,
+        "padded": pads and frames < row.frames,
+        "cut": pads and frames > row.frames,
+        "stretched": not pads,
         "silent": silent,
     }
     return ["clips", *(change for change, made in changes.items() if made)]
@@ -491,6 +515,7 @@ def _changes(done: Counter[str], row: SoundRow) -> list[str]:
         "resampled": f"resampled to {row.rate} Hz",
         "padded": f"padded with silence to {length}",
         "cut": f"cut to {length}",
+        "stretched": f"stretched or squeezed to {length}, without the silence at both ends (below -{HEARD:g} dB)",
         "silent": "silent",
     }
     return [f"{done[change]} of {done['clips']} {how}" for change, how in words.items() if done[change]]
@@ -519,8 +544,12 @@ def _check_whole(log: str) -> None:
 def _heard(stream: BinaryIO, row: SoundRow) -> Array:
     """The samples of a clip that go into a row: mono, at the rate of the row."""
     with _opened(stream) as file:
-        # A little more than the row holds: the resampling filter looks ahead.
+        # Of a clip that may be cut, a little more than the row holds: the resampling filter looks ahead.
         wanted = min(file.frames, math.ceil((row.samples / row.rate + HOP) * file.samplerate))
+        if row.fit == "stretch":
+            wanted, length = file.frames, file.frames / file.samplerate
+            if length > (most := _longest(row)):
+                raise ValueError(f"it is {length:.0f} s long, and at most {most:.0f} s can be stretched")
         samples = file.read(wanted, dtype="float32", always_2d=True)
         rate = file.samplerate
     if len(samples) < 0.9 * wanted:  # lossy formats may be a few samples off
@@ -567,6 +596,21 @@ def _normal(samples: Array) -> Array:
     peak = np.abs(centred).max()
     # Of a constant, rounding leaves a little, which must not become the loudest.
     return centred / peak if peak > 1e-7 * np.abs(samples).max() else np.zeros_like(samples)
+
+
+def _longest(row: SoundRow) -> float:
+    """Seconds of a clip that is stretched, at most: its samples and its spectrum have to fit into memory."""
+    return MEMORY / (row.fft / row.hop * 16 + 64) / row.rate
+
+
+def _stretched(decibels: Array, frames: int) -> Array:
+    """What is heard, from its first to its last frame, shape (bands, frames): between frames decibels are interpolated."""
+    heard = np.flatnonzero(decibels.max(0) >= -HEARD)  # of silence nothing
+    first, last = (heard[0], heard[-1]) if len(heard) else (0, decibels.shape[1] - 1)
+    at = np.linspace(first, last, frames)
+    left = np.minimum(at.astype(np.int64), max(last - 1, first))
+    share = at - left
+    return decibels[:, left] * (1 - share) + decibels[:, np.minimum(left + 1, last)] * share
 
 
 def _fitted(samples: Array, count: int) -> Array:

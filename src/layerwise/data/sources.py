@@ -41,6 +41,7 @@ def load(
     hertz: int | None = None,
     seconds: float | None = None,
     bands: int | None = None,
+    fit: Literal["pad", "stretch"] | None = None,
     broken: Literal["stop", "skip"] | None = None,
 ) -> Dataset:
     """A part of a known set, or of what is at a path; what was done to get it is in the `note`.
@@ -69,6 +70,7 @@ def load(
         hertz: Sound is resampled to it, in Hz; by default the most common one.
         seconds: Of a clip: shorter ones are padded, longer ones cut; by default what 95 % of the clips have.
         bands: Mel bands of a spectrogram.
+        fit: "pad" (by default), or "stretch": clips without the silence at both ends, stretched to one length.
         broken: "skip" leaves out files of a folder that cannot be read, and counts them; "stop" by default.
 
     Raises:
@@ -81,7 +83,7 @@ def load(
     """
     how: dict[str, Any] = {
         "size": size, "label": label, "types": types, "text": text, "form": form, "length": length, "hertz": hertz,
-        "seconds": seconds, "bands": bands, "broken": broken,
+        "seconds": seconds, "bands": bands, "fit": fit, "broken": broken,
     }  # fmt: skip
     if part not in ("train", "test", "all"):
         raise ValueError(f"A part is 'train', 'test' or 'all', not {part!r}.")
@@ -172,6 +174,7 @@ TABLES = (".csv", ".tsv", ".data")
 FOR = {
     "size": "a folder of pictures", "broken": "a folder of files", "label": "a table", "types": "a table",
     "text": "a table", "form": "text", "length": "text", "hertz": "sound", "seconds": "sound", "bands": "sound",
+    "fit": "sound",
 }  # fmt: skip
 """What each option of reading is for."""
 INSIDE = {"hertz": "rate"}
