@@ -21,6 +21,7 @@ import layerwise
 from layerwise import (
     DBNClassifier,
     DeepAutoencoder,
+    IdentityEmbedder,
     NetworkClassifier,
     NetworkRegressor,
     RBMTransformer,
@@ -72,9 +73,10 @@ MAKE = {
         X[SEEN], Y[SEEN]
     ),
     "grown": lambda: NetworkClassifier("mlp", layers=(12, 8), pretrain="greedy", **QUICK).fit(X[SEEN], few_labels()),
+    "people": lambda: IdentityEmbedder("mlp", layers=(12,), size=16, epochs=2, random_state=0).fit(X[SEEN], Y[SEEN]),
     "numbers": lambda: NetworkRegressor(layers=(8,), epochs=2, random_state=0).fit(X[SEEN], Y[SEEN] / 2),
 }
-NETWORKS = ["cnn", "resnet", "lstm", "grown", "numbers"]
+NETWORKS = ["cnn", "resnet", "lstm", "grown", "people", "numbers"]
 CLASSIFIERS = ["dbn", "generative", "gaussian", "baseline", "stacked", "table", "cnn", "resnet", "lstm", "grown"]
 REBUILD = ["dbn", "generative", "gaussian", "stacked", "deep", "deep-baseline", "rbm"]
 
@@ -309,6 +311,7 @@ def test_symbols_are_counted_before_a_probe_reads_them() -> None:
         ("deep", {"Dreams", "Mistakes", "Gradients"}), ("rbm", {"Dreams", "Mistakes", "Gradients"}),
         ("cnn", {"Reconstructions", "Dreams"}), ("lstm", {"Reconstructions", "Dreams"}),
         ("grown", {"Reconstructions", "Dreams"}), ("numbers", {"Reconstructions", "Dreams", "Mistakes"}),
+        ("people", {"Reconstructions", "Dreams", "Mistakes"}),
     ],
 )  # fmt: skip
 def test_what_is_left_out_has_a_reason(name: str, missing: set[str]) -> None:
