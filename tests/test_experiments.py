@@ -6,13 +6,14 @@ import json
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 from torch import Tensor
 
 from layerwise import baselines
-from layerwise.data import Story
+from layerwise.data import Dataset, Row, Story
 from layerwise.experiments import labels, mnist, networks, writing
 from layerwise.train import Training
 
@@ -137,3 +138,19 @@ def test_rivals_of_networks_are_measured_on_the_same_rows_and_on_all_where_some_
     again = CliRunner().invoke(networks.main, [*asked, "--method", "nearest neighbours"], catch_exceptions=False)
     assert again.exit_code == 0 and len((tmp_path / "results.jsonl").read_text().splitlines()) == len(found) + 1
     assert CliRunner().invoke(networks.main, [*asked, "--method", "magic"]).exit_code == 2
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_nothing_of_a_speaker_held_out_is_learned_nor_met_when_settings_are_chosen(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who = np.arange(24) % 6, np.arange(12) % 6  # of the clips of the training and of the test part
+    monkeypatch.setattr(networks, "fsdd_speakers", lambda _: tuple(np.array([*"abcdef"])[each] for each in who))
+    train, test = (
+        Dataset(each[:, None].astype(float), each % 2, ("a", "b"), Row("table", (1,)), "stand-in") for each in who
+    )
+    (learned, met), (inner, validated) = (networks.by_speaker(train, test, number, each) for each in (False, True))
+    assert set(learned.x[:, 0]) == set(range(6)) - {number} and len(learned) == 20
+    assert set(met.x[:, 0]) == {number} and len(met) == 6
+    assert set(inner.x[:, 0]) | set(validated.x[:, 0]) == set(range(6)) - {number}
+    assert len(set(validated.x[:, 0])) == 1 and not set(validated.x[:, 0]) & set(inner.x[:, 0])

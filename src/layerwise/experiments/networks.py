@@ -2,7 +2,9 @@
 
 `python -m layerwise.experiments.networks RECIPE --seed S` learns the training part and meets the test part once;
 `--hold-out SHARE` learns from the rest of the training part and measures on that share of it instead: settings were chosen
-so. Each run adds a line of JSON to OUT/results.jsonl, and takes up where it was stopped when it is called again.
+so. For a speaker never heard (fsdd-unseen, whose seed is the number of the speaker left out) any share leaves out the other
+speaker of the pair (0 and 1, 2 and 3, 4 and 5), too, and measures on the training clips of that one. Each run
+adds a line of JSON to OUT/results.jsonl, and takes up where it was stopped when it is called again.
 """
 
 from __future__ import annotations
@@ -47,6 +49,9 @@ DENSE = {"net": "mlp", "layers": (1024, 1024), "options": {"batch_norm": True, "
 GROWN = {"pretrain": "greedy", "pretrain_epochs": 10}
 SPEECH = {"net": "cnn", "layers": (32, 64, 128), "epochs": 60, "augment": "sound", "average": 0.99, "batch_size": 64,
           "options": {"hidden": (128,), "dropout": 0.5, "stage_dropout": 0.1}}  # fmt: skip
+WORD = {"net": "cnn", "layers": (32, 64, 128), "epochs": 30, "rate": 2e-3, "average": 0.99, "batch_size": 64,
+        "options": {"hidden": (128,), "dropout": 0.5, "stage_dropout": 0.1}}  # fmt: skip
+STRETCHED = {"fit": "stretch", "bands": 20, "seconds": 0.32}
 NEWS = {
     "net": "mlp",
     "layers": (256,),
@@ -72,7 +77,9 @@ RECIPES = {
     "fsdd-lstm": Recipe(
         "fsdd", {"net": "lstm", "layers": (128,), "epochs": 30, "options": {"swap": True, "dropout": 0.3}}
     ),
-    "fsdd-unseen": Recipe("fsdd", SPEECH),  # the seed is the number of the speaker held out, from 0 to 5
+    "fsdd-cnn-stretched": Recipe("fsdd", WORD, STRETCHED),
+    "fsdd-unseen": Recipe("fsdd", WORD, STRETCHED),  # the seed is the number of the speaker held out, from 0 to 5
+    "fsdd-padded-unseen": Recipe("fsdd", SPEECH),
     "news-dense": Recipe("ag_news", NEWS),
     "news-dense-grown": Recipe("ag_news", NEWS | GROWN),
     "news-dense-200": Recipe("ag_news", FEW, labels=200),
@@ -84,10 +91,15 @@ RECIPES = {
 }
 
 
-def by_speaker(train: Dataset, test: Dataset, number: int) -> tuple[Dataset, Dataset]:
-    """The training clips of all speakers but one, and all clips of that one."""
+def by_speaker(train: Dataset, test: Dataset, number: int, inner: bool = False) -> tuple[Dataset, Dataset]:
+    """The training clips of all speakers but one, and all clips of that one.
+
+    If `inner`, the training clips of all but it and its partner, and those of the partner: settings are chosen without it.
+    """
     mine, theirs = fsdd_speakers(cache_folder() / "fsdd")
-    held_out = sorted(set(mine))[number]
+    held_out, partner = (sorted(set(mine))[each] for each in (number, number ^ 1))
+    if inner:
+        return train.take((mine != held_out) & (mine != partner)), train.take(mine == partner)
     out = [train.take(mine == held_out), test.take(theirs == held_out)]
     y = np.concatenate([part.y for part in out if part.y is not None])
     return train.take(mine != held_out), replace(out[0], x=np.concatenate([part.x for part in out]), y=y, lengths=None)
@@ -98,7 +110,7 @@ def matrices(recipe: Recipe, hold_out: float, seed: int, unseen: bool = False) -
     train = load(recipe.data, "train", **recipe.reading)
     assert train.y is not None
     if unseen:
-        train, other = by_speaker(train, load(recipe.data, "test", **recipe.reading), seed)
+        train, other = by_speaker(train, load(recipe.data, "test", **recipe.reading), seed, hold_out > 0)
     elif hold_out:
         out = held(train.y, len(train), hold_out, 12345)  # the same rows for every seed
         other, train = train.take(out), train.take(~out)
