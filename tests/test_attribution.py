@@ -86,6 +86,16 @@ def test_deeplift_is_complete(name: str) -> None:
     assert ((found.values.flatten(1).sum(1) - (found.scores - found.reference)).abs() / scale).max() < 1e-4
 
 
+def test_expected_gradients_are_integrated_gradients_from_each_baseline() -> None:
+    net, base, x = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)), torch.randn(5, 4), torch.randn(3, 4)
+    found = ExpectedGradients(net, samples=1000).attribute(x, baselines=base, target=[0, 2, 1])
+    wanted = [IntegratedGradients(net).attribute(x, baselines=each, target=[0, 2, 1]) for each in base]
+    torch.testing.assert_close(
+        found.values, torch.stack([each.values for each in wanted]).mean(0), atol=2e-3, rtol=1e-2
+    )
+    torch.testing.assert_close(found.reference, torch.stack([each.reference for each in wanted]).mean(0))  # per target
+
+
 @pytest.mark.parametrize("name", ["perceptron", "probabilities", "gpt", "vision transformer", "recurrent"])
 def test_integrated_gradients_of_smooth_nets_are_complete(name: str) -> None:
     net, x, target = network(name)

@@ -401,6 +401,18 @@ def test_explain_looks_at_other_rows(shelf: Path, tmp_path: Path) -> None:
     assert '"new.npz"' in (tmp_path / "report" / "report.json").read_text()
 
 
+def test_explain_looks_at_the_answers_to_rows_that_are_named(shelf: Path, tmp_path: Path) -> None:
+    good("explain", shelf / "dbn", "--rows", "3,1,3", "--out", tmp_path / "report")
+    found = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert [(answer["row"], answer["why"]) for answer in found["answers"]["each"]] == [
+        (3, "asked for"),
+        (1, "asked for"),
+    ]
+    assert "Row 9999 is asked for, but there are" in bad(
+        "explain", shelf / "dbn", "--rows", "9999", "--out", tmp_path / "more"
+    )
+
+
 # -- what cannot be done -----------------------------------------------------------------------------------------------
 
 

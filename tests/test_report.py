@@ -281,6 +281,39 @@ def test_letters_stand_out_from_their_ground(scheme: int) -> None:
     assert min(contrast("#ffffff", colours[cell]) for cell in ("right3", "right4")) >= 4.5
 
 
+# -- answers -----------------------------------------------------------------------------------------------------------
+
+
+def templates(folder: Path) -> dict[str, str]:
+    return dict(
+        re.findall(r'<template data-route="(/answers?(?:/\d+)?)".*?>(.*?)</template>', page_of(folder), re.DOTALL)
+    )
+
+
+@pytest.mark.parametrize("name", ["image", "hostile", "sound", "text"])
+def test_every_answer_has_a_page_and_every_map_its_checks(folders: dict[str, Path], name: str) -> None:
+    pages, answers = templates(folders[name]), found_in(folders[name])["answers"]
+    assert set(pages) == {"/answers"} | {f"/answer/{answer['row']}" for answer in answers["each"]}
+    for answer in answers["each"]:
+        page = pages[f"/answer/{answer['row']}"]
+        assert f'href="#/answer/{answer["row"]}"' in pages["/answers"]
+        cards = re.findall(r'<article class="map-card.*?</article>', page, re.DOTALL)
+        assert len(cards) == len(answer["maps"]) + len(answer["contrast"])
+        for card, shown in zip(cards, answer["maps"] + answer["contrast"], strict=True):
+            assert "taken away" in card and "given back" in card and "shuffled net" in card
+            assert ("not to be trusted" in card) == ('class="map-card failed"' in card) == bool(shown["failures"])
+            assert all(
+                str(Page(f"<p>{reason}</p>").text)[1:20] in Page(card).text for reason in shown["failures"].values()
+            )
+        assert ("<audio" in page) == (name == "sound")
+    for note in answers["methods"]:
+        assert not note["refused"] or note["refused"] in Page(pages["/answers"]).text
+
+
+def test_what_gives_no_answer_has_no_pages_of_answers(folders: dict[str, Path]) -> None:
+    assert not templates(folders["bare"]) and "Answers" in found_in(folders["bare"])["left_out"]
+
+
 # -- charts and pictures -----------------------------------------------------------------------------------------------
 
 
@@ -399,6 +432,21 @@ def test_nothing_sticks_out_sideways(visit: Any, folder: Path) -> None:
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("name", ["image", "sound", "text", "hostile"])
+def test_pages_of_answers_open_by_their_address_and_fit(visit: Any, folders: dict[str, Path], name: str) -> None:
+    page, answers = visit(folders[name], 360), found_in(folders[name])["answers"]["each"]
+    first, second = answers[0]["row"], answers[1]["row"]
+    page.goto(f"{(folders[name] / 'report.html').as_uri()}#/answer/{first}")
+    assert f"Row {first}" in page.locator("h1:visible").inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.get_by_role("link", name="next →").click()
+    assert f"Row {second}" in page.locator("h1:visible").inner_text()
+    page.get_by_role("link", name="Answers").last.click()
+    assert page.locator(".answer-list a:visible").count() == len(answers)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.browser
 def test_pointing_at_a_row_shows_it(visit: Any, folders: dict[str, Path]) -> None:
     page, gallery = visit(folders["image"]), found_in(folders["image"])
     at = 17
@@ -436,6 +484,34 @@ def test_maps_answer_to_the_keyboard_and_classes_can_be_picked_out(visit: Any, f
     assert page.locator("#tip").is_visible() and page.locator("#tip").inner_text() != first
     page.keyboard.press("Escape")
     assert not page.locator("#tip").is_visible()
+
+
+@pytest.mark.browser
+def test_maps_show_any_layer_and_open_the_pages_of_answers(visit: Any, folders: dict[str, Path]) -> None:
+    page, found = visit(folders["image"]), found_in(folders["image"])
+    panels = {(panel["space"], panel["method"]): panel for panel in found["map"]["panels"]}
+    spaces = page.locator("#space option").all_inner_texts()
+    assert (
+        spaces == ["Input", "Code of layer 1", "Code of layer 2"] and page.locator("#space").input_value() == spaces[-1]
+    )
+    page.select_option("#space", "Input")
+    frame = page.locator('.map-frame[data-method="PCA"]')
+    drawn = np.array(
+        frame.locator("circle").evaluate_all(
+            "all => all.map(dot => [+dot.getAttribute('cx'), +dot.getAttribute('cy')])"
+        )
+    )
+    points = panels["Input", "PCA"]["points"]
+    assert np.abs(drawn - charts.placed(points, points)).max() <= 0.051
+    assert "Input, PCA" in page.locator(".map figcaption").all_inner_texts()[1]
+    page.check("#pictured")
+    assert frame.locator(".pictures .pic").count() > 20
+    page.uncheck("#pictured")
+    rows, paged = found["map"]["rows"], [answer["row"] for answer in found["answers"]["each"]]
+    assert set(paged) <= set(rows) and frame.locator(".paged").count() == len(paged)
+    frame.locator("circle").nth(rows.index(paged[0])).click(force=True)
+    page.wait_for_function("location.hash.startsWith('#/answer/')")  # or that of a neighbour on top of it
+    assert int(page.evaluate("location.hash").rpartition("/")[2]) in paged
 
 
 @pytest.mark.browser

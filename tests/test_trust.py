@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from layerwise.lens import trust
 from layerwise.lens.attribution import LRP, Gradient, InputXGradient, IntegratedGradients, Map, Occlusion
 from layerwise.lens.question import Question
-from layerwise.lens.targets import Unit
+from layerwise.lens.targets import Contrast, Unit
 
 
 def learned(epochs: int = 150) -> tuple[nn.Module, Tensor]:
@@ -62,7 +62,7 @@ def test_the_same_map_upside_down_fails_each_way(net_and_rows: tuple[nn.Module, 
     found = Occlusion(net, window=(1, 2, 2), strides=1).attribute(x, target=1)
     question, base = found.question, found.base
     checks = trust.check(question, -found.values, base, found.again)
-    said = "; ".join(checks.failures)
+    said = "; ".join(checks.failures.values())
     assert not checks.passed
     for reason in ("lowers the score no faster", "raises the score no faster"):
         assert reason in said
@@ -74,14 +74,14 @@ def test_a_map_that_does_not_look_at_the_net_fails(net_and_rows: tuple[nn.Module
     edges = (x - x.mean((2, 3), keepdim=True)).abs()
     checks = trust.check(question, edges, torch.zeros_like(x), lambda other: edges)
     assert checks.signed[-1] == checks.absolute[-1] == checks.beyond[-1] == pytest.approx(1)
-    assert any("looks much the same for a net with shuffled weights" in reason for reason in checks.failures)
+    assert any("looks much the same for a net with shuffled weights" in reason for reason in checks.failures.values())
     assert str(checks).startswith("CHECKS FAILED")
 
 
 def test_a_sum_that_misses_the_score_fails(net_and_rows: tuple[nn.Module, Tensor]) -> None:
     net, x = net_and_rows
     found = IntegratedGradients(nn.Sequential(net, Square()), steps=1).attribute(x, target=1)
-    assert any("its sum misses the score" in reason for reason in found.checks.failures)
+    assert any("its sum misses the score" in reason for reason in found.checks.failures.values())
     assert Gradient(net).attribute(x, target=1).checks.complete is None
 
 
@@ -131,7 +131,7 @@ def test_road_tells_what_cannot_be_filled_in() -> None:
     question, base, again = Question(net, x), torch.zeros_like(x), lambda other: torch.randn_like(x)
     right, wrong = (trust.check(question, values, base, again) for values in (x, -x))
     assert right.road is not None and wrong.road is not None and right.road.area < min(right.road.random)
-    assert any("with the holes filled in" in reason for reason in wrong.failures)
+    assert any("with the holes filled in" in reason for reason in wrong.failures.values())
 
 
 @pytest.mark.parametrize("shape", [(9,), (5, 3)], ids=["table", "sequence"])
@@ -166,6 +166,14 @@ def test_tokens_are_taken_away_whole() -> None:
     found = InputXGradient(net, layer="embed").attribute(torch.randint(9, (2, 5)), target=(-1, 2))
     checks = found.check(steps=5, draws=3)
     assert len(checks.deletion.steps) == 6 and checks.road is not None
+
+
+def test_contrasts_are_checked_by_the_share_of_the_first_class(net_and_rows: tuple[nn.Module, Tensor]) -> None:
+    net, x = net_and_rows
+    shares = [net(each).softmax(1)[:, 1].mean().item() for each in (x, torch.zeros_like(x))]  # of two classes
+    for other in (net, nn.Sequential(net, nn.Softmax(1))):
+        curve = InputXGradient(other).attribute(x, target=Contrast(1, [0] * len(x))).checks.deletion
+        assert [curve.scores[0], curve.scores[-1]] == pytest.approx(shares, abs=1e-5)
 
 
 def test_what_is_at_the_baseline_already_is_no_part_to_take_away(net_and_rows: tuple[nn.Module, Tensor]) -> None:

@@ -52,6 +52,7 @@ class Types(click.ParamType):  # type: ignore[type-arg]
 
 
 TYPES = Types()
+ROWS = Numbers("3,17", by=",", low=0)
 UNIT = Numbers("LAYER:INDEX", by=":", low=0, count=2)
 SHARE = click.FloatRange(0, 1, max_open=True)
 PATH = click.Path(path_type=Path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from layerwise.cli.group import cli
-from layerwise.cli.options import PATH, UNIT, broken_option, example, option, run_argument
+from layerwise.cli.options import PATH, ROWS, UNIT, broken_option, example, option, run_argument
 from layerwise.cli.printing import (
     classes_table,
     show_rebuilding,
@@ -148,13 +148,20 @@ def generate(
 
 
 @cli.command(
-    epilog=example("layerwise explain runs/digits", "layerwise explain runs/digits scans/ --out reports/scans")
-)
+    epilog=example(
+        "layerwise explain runs/digits", "layerwise explain runs/digits scans/ --out reports/scans",
+        "layerwise explain runs/digits --rows 3,17",
+    )
+)  # fmt: skip
 @run_argument
 @click.argument("source", metavar="[DATA]", required=False)
 @option("--out", type=PATH, default="report in RUN", help="Folder for report.html and report.json.")
+@option("--rows", type=ROWS, default="the surest mistakes, the least sure, some right ones",
+        help="Rows whose answers are explained one by one, counted from 0 and parted by commas.")  # fmt: skip
 @broken_option
-def explain(folder: Path, source: str | None, out: Path | None, broken: str | None) -> None:
+def explain(
+    folder: Path, source: str | None, out: Path | None, rows: tuple[int, ...] | None, broken: str | None
+) -> None:
     """Write the report of the model in RUN: one HTML page that needs no server.
 
     It looks at the rows that were held out when the model learned, or at DATA.
@@ -162,5 +169,5 @@ def explain(folder: Path, source: str | None, out: Path | None, broken: str | No
     from layerwise import tasks
 
     learned = tasks.Learned.load(folder)
-    page = learned.explain(source, out or folder / "report", broken=broken)
+    page = learned.explain(source, out or folder / "report", answers=rows, broken=broken)
     click.echo(f"The report is {page}\nOpen it in a browser; it needs nothing else.")

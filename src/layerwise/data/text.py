@@ -253,6 +253,18 @@ class TextRow(Row):
             return re.findall(r"\w+|[^\w\s]", text.lower())
         return self._subwords.encode(text).tokens  # type: ignore[no-any-return, unused-ignore]
 
+    def pieces(self, text: str) -> list[str]:
+        """What the ids of a text stand for, unknown ones included: its characters or words, no more than a row holds.
+
+        Raises:
+            ValueError: For a form that has no ids, or whose ids are no pieces of the text as it is written (subwords).
+        """
+        if self.form not in ("characters", "words"):
+            raise ValueError(
+                f"A text of {self.form} is not cut into pieces of itself. Show it with row.text or row.shown."
+            )
+        return list(self._split(text)[: self.size])
+
     def _known(self, values: Any) -> Array:
         """Which rows hold anything known, shape (k,), bool."""
         return values.getnnz(axis=1) > 0 if self.form in BAGS else (values > UNKNOWN).any(axis=1)

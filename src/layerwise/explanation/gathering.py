@@ -14,8 +14,9 @@ from torch import nn
 
 from layerwise import compute
 from layerwise.data.dataset import Row
-from layerwise.explanation import answers, dreams, gallery, health, keeping, layers, maps, mistakes, origin, weights
+from layerwise.explanation import answers as answering
 from layerwise.explanation import comparison as comparing
+from layerwise.explanation import dreams, gallery, health, keeping, layers, maps, mistakes, origin, weights
 from layerwise.explanation.look import Look
 from layerwise.explanation.taking import taken
 from layerwise.findings import Explanation, Method
@@ -32,6 +33,7 @@ def explain(
     *,
     row: Row | None = None,
     layers: str | Sequence[str] | None = None,
+    answers: int | Sequence[int] | None = None,
     comparison: Sequence[Mapping[str, Any]] | None = None,
     training: Any = None,
     title: str | None = None,
@@ -49,6 +51,8 @@ def explain(
         row: How to show a row of X, such as `Row("image", (8, 8), low=0, high=1)`: `low` is drawn black and `high` white.
             None means the Dataset's own; (n, 1 or 3, height, width) are taken for pictures, and else rows for a table.
         layers: Names or globs of a module's layers to look at; None for its natural parts. Estimators show all of theirs.
+        answers: How many answers have a page of their own with what they hung on, or the numbers of their rows. None means
+            about 24: mistakes that are most sure, what is least sure, and right rows of each class. 0 leaves the pages out.
         comparison: Methods to show beside this one, as mappings with "method" (a name) and "errors" (test errors in [0, 1],
             one per draw), and optionally "seconds", "note", and "this": True for the model of this page. In place of
             "errors" there may be "error" and "sd".
@@ -77,7 +81,15 @@ def explain(
     """
     out = check_out(out)
     found = gather(
-        model, data, row=row, layers=layers, comparison=comparison, training=training, title=title, seed=seed
+        model,
+        data,
+        row=row,
+        layers=layers,
+        answers=answers,
+        comparison=comparison,
+        training=training,
+        title=title,
+        seed=seed,
     )
     return write(found.to_dict(), out)
 
@@ -88,6 +100,7 @@ def gather(
     *,
     row: Row | None = None,
     layers: str | Sequence[str] | None = None,
+    answers: int | Sequence[int] | None = None,
     comparison: Sequence[Mapping[str, Any]] | None = None,
     training: Any = None,
     title: str | None = None,
@@ -104,17 +117,19 @@ def gather(
             subject = replace(subject, note="the module was in training mode and is looked at in evaluation mode")
         learned = None if training is None else take(training, None)  # counted, never drawn
         undo.enter_context(compute.session(seed, compute.choose_threads(subject.threads, subject.work)))
-        return _told(Look(subject, came, learned, seed), methods, title)
+        return _told(Look(subject, came, learned, seed), answers, methods, title)
 
 
-def _told(look: Look, methods: list[Method], title: str | None) -> Explanation:
+def _told(look: Look, asked: int | Sequence[int] | None, methods: list[Method], title: str | None) -> Explanation:
     units, kept, dreamed = weights.of(look), keeping.of(look), dreams.of(look)
-    wrong, drawn, answered = mistakes.of(look), maps.of(look), answers.of(look)
+    wrong, answered = mistakes.of(look), answering.of(look, asked)
+    drawn = maps.of(look, answered.shown if answered else ())
     pages = layers.of(look)
     shown = [row for each in units for unit in each.strongest for row in unit.rows] + kept.examples
     shown += [row for each in (wrong.confused if wrong else ()) for row in each.rows]
     shown += (drawn.rows if drawn else []) + (answered.shown if answered else [])
-    heard = list(dict.fromkeys(kept.examples + mistakes.surest(wrong)))[:SOUNDS]
+    heard = kept.examples + (answered.shown if answered else []) + mistakes.surest(wrong)
+    heard = list(dict.fromkeys(heard))[:SOUNDS]
     shown += [row for each in pages for row in np.unique(each.strongest).tolist()]
     source = f" from {look.came.name}" if look.came.name else ""
     return Explanation(

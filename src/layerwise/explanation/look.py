@@ -46,7 +46,7 @@ class Look:
         self.rows = came.tensor(self.chosen)
         self.given = subject.given(self.rows)
         self.subject, self.codes, self.states = self._seen(subject)
-        self.input = _counted(self.rows, subject.symbols) if subject.symbols else self.rows
+        self.input = self.input_of(self.rows)
         self.said, self.sure = self._answered()
         self.column_scale = None if came.pictured else _spread(self.input)
 
@@ -95,6 +95,10 @@ class Look:
     def _leave_out_answers(self, why: str) -> None:
         self.subject = replace(self.subject, log_proba=None, logits=False)
         self.left_out["Mistakes"] = why
+
+    def input_of(self, rows: Tensor) -> Tensor:
+        """What stands for some rows in comparisons."""
+        return _counted(rows, self.subject.symbols) if self.subject.symbols else rows
 
     def names(self, index: np.ndarray) -> list[str]:
         """Names of some columns."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from layerwise.findings.answers import Answers
+from layerwise.findings.answers import Answer, Answers, MethodNote, Near, Part, Removal, Shown, Training
 from layerwise.findings.layers import LayerPage
 from layerwise.findings.overview import (
     CodeMap,
@@ -67,6 +67,7 @@ class Explanation:
 
 __all__ = [
     "FORMAT",
+    "Answer",
     "Answers",
     "CodeMap",
     "Confused",
@@ -82,12 +83,18 @@ __all__ = [
     "LayerHealth",
     "LayerPage",
     "Method",
+    "MethodNote",
     "Mistakes",
     "Model",
+    "Near",
     "Panel",
+    "Part",
+    "Removal",
     "Score",
     "Setting",
+    "Shown",
     "Strongest",
+    "Training",
     "Weights",
     "pack",
     "plain",

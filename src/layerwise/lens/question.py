@@ -61,9 +61,10 @@ class Question:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def of(self, module: nn.Module) -> Question:
-        """The same question to another module of the same kind."""
-        return Question(module, self.rows, self.target, layer=self.layer, more=self.more)
+    def of(self, module: nn.Module, rows: int | None = None) -> Question:
+        """The same question to another module of the same kind, of all rows or of the first ones."""
+        index = torch.arange(len(self) if rows is None else min(rows, len(self)), device=self.rows.device)
+        return Question(module, self.rows[index], self.target.pick(index), layer=self.layer, more=self._more(index))
 
     @contextlib.contextmanager
     def asked(self) -> Iterator[None]:

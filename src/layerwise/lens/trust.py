@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from layerwise.lens.question import Question
-from layerwise.lens.targets import Each, Index, answers
+from layerwise.lens.targets import Contrast, Each, Index, Target, answers, target_of
 
 COMPLETE = 0.05  # of the score: a larger gap is no sum
 SAME = 0.5  # rank correlation with the map of a shuffled net from which on the map hardly depends on what was learned
@@ -34,8 +34,8 @@ class Curve:
 
     Arguments:
         steps: Shares of the parts that differ from the baseline (ROAD: of all parts), from 0 to 1.
-        scores: At these, mean over the rows: the probability of the class, or the score between that at the baseline (0) and
-            that of the row (1).
+        scores: At these, mean over the rows: the probability of the class; of a contrast of two classes, the share of the first
+            in the probability of both; of other targets the score between that at the baseline (0) and that of the row (1).
         area: Under it, for these orders; low is good for deletion, high for insertion.
         random: Areas for random orders, one per draw.
     """
@@ -57,7 +57,8 @@ class Checks:
         layers: What was shuffled, top first: each name with all before it.
         signed, absolute: Rank correlations with the maps after that, of values and of their sizes, mean over the rows.
         beyond: Those of the sizes beyond what the size of the input explains (partial correlations), mean over the rows.
-        failures: Why the map is not to be trusted; empty if nothing speaks against it.
+        failures: Why the map is not to be trusted, by the check that it fails: "completeness", "deletion", "insertion", "ROAD"
+            or "randomisation"; empty if nothing speaks against it.
         notes: What could not be checked.
         rows: The same of each row by itself, but for the correlations, which belong to the method and the net.
     """
@@ -70,7 +71,7 @@ class Checks:
     signed: list[float]
     absolute: list[float]
     beyond: list[float]
-    failures: list[str]
+    failures: dict[str, str]
     notes: list[str]
     rows: list[Checks] = field(default_factory=list, repr=False)
 
@@ -80,7 +81,7 @@ class Checks:
         return not self.failures
 
     def __str__(self) -> str:
-        lines = ["checks passed" if self.passed else "CHECKS FAILED: " + "; ".join(self.failures)]
+        lines = ["checks passed" if self.passed else "CHECKS FAILED: " + "; ".join(self.failures.values())]
         if self.complete is not None:
             lines.append(f"completeness error {self.complete:.2g} of the score")
         curves = {"deletion (low is good)": self.deletion, "insertion (high is good)": self.insertion,
@@ -101,8 +102,10 @@ def check(
     again: Callable[[Question], Tensor],
     *,
     error: Tensor | None = None,
+    span: Tensor | None = None,
     trial: Trial | None = None,
     layers: int = 5,
+    shuffled: int = 8,
     **settings: Any,
 ) -> Checks:
     """Checks a map; the net is left as it was to the bit.
@@ -114,12 +117,14 @@ def check(
     Arguments:
         question: What the map answers.
         values: The map, shape (n, ...), in the shape of the points or with one channel for all.
-        base: Baselines; where there are several per row their mean is what stands for "nothing there".
+        base: What stands for "nothing there", in the points' shape.
         again: Makes the map of the same question to another module.
         error: Completeness error per row, shape (n,), if a sum was promised.
+        span: How far each part is from where the method takes it to start, in the points' shape; None means from `base`.
         trial: What the map is compared with, if it is there from the check of another map of the same question. Its own
             baseline then counts.
         layers: Shuffled in so many steps.
+        shuffled: For so many rows, the first, maps of shuffled nets are made: they tell of the method and the net.
         settings: Of a new `Trial`.
 
     Raises:
@@ -128,7 +133,8 @@ def check(
     trial = trial or Trial(question, base, **settings)
     with question.asked(), torch.no_grad():
         curves = trial.curves(values)
-    names, found = _randomised(question, values, trial.base, again, layers, trial.seed)
+    span = (question.points - base).abs() if span is None else span
+    names, found = _randomised(question, values[:shuffled], span[:shuffled], again, layers, trial.seed)
     signed, absolute, beyond = (list(each) for each in zip(*found)) if found else ([], [], [])
     alike = (signed, absolute, beyond)
     rows = [
@@ -161,18 +167,20 @@ def _checks(
 
 def _failures(
     complete: float | None, deletion: Curve, insertion: Curve, road: Curve | None, beyond: Sequence[float]
-) -> list[str]:
-    found = []
+) -> dict[str, str]:
+    found = {}
     if complete is not None and not complete <= COMPLETE:
-        found.append(f"its sum misses the score by {complete:.0%}")
+        found["completeness"] = f"its sum misses the score by {complete:.0%}"
     if not deletion.area < min(deletion.random):
-        found.append("taking away what it marks lowers the score no faster than random orders do")
+        found["deletion"] = "taking away what it marks lowers the score no faster than random orders do"
     if not insertion.area > max(insertion.random):
-        found.append("giving back what it marks raises the score no faster than random orders do")
+        found["insertion"] = "giving back what it marks raises the score no faster than random orders do"
     if road and not road.area < min(road.random):
-        found.append("with the holes filled in (ROAD), what it marks counts no more than random parts do")
+        found["ROAD"] = "with the holes filled in (ROAD), what it marks counts no more than random parts do"
     if beyond and not beyond[-1] < SAME:
-        found.append(f"it looks much the same for a net with shuffled weights (rank correlation {beyond[-1]:.2f})")
+        found["randomisation"] = (
+            f"it looks much the same for a net with shuffled weights (rank correlation {beyond[-1]:.2f})"
+        )
     return found
 
 
@@ -222,7 +230,7 @@ class Trial:
             seed,
             size,
         )
-        self.base = base if len(base) == len(question) else base.mean(0, keepdim=True).expand_as(question.points)
+        self.base = base
         self.shape = tuple(question.points.shape[1:]) if grid is None else tuple(grid)
         if question.points[0].numel() != int(np.prod(self.shape)):
             raise ValueError(f"Rows of {question.points[0].numel()} values cannot be laid out as {self.shape}.")
@@ -338,7 +346,7 @@ class Parts:
         return torch.where(chosen, self.question.points, self.base)
 
     def scores(self, points: Tensor) -> Tensor:
-        """Per row: the probability of the class, or the score on a scale from the baseline's (0) to the row's own (1)."""
+        """Per row: a probability, or the score on a scale from the baseline's (0) to the row's own (1)."""
         if self.probable is not None:
             return self.probable(points)
         span = self.full - self.empty
@@ -346,23 +354,34 @@ class Parts:
 
 
 def _probabilities(question: Question) -> Callable[[Tensor], Tensor] | None:
-    """Scores as probabilities, where the target is one of several classes."""
-    target = question.target
-    if not (isinstance(target, Each) or (isinstance(target, Index) and target.place != ())):
+    """Scores as probabilities, where the target is one of several classes, or one of them and not another."""
+    target: Target = question.target
+    if isinstance(target, Contrast):
+        this, that = target_of(target.this), target_of(target.that)
+        if not (_is_class(this) and _is_class(that)):
+            return None
+        target = _Preference(this, that)
+    elif _is_class(target):
+        target = _Probability(target)
+    else:
         return None
     softened = Question.__new__(Question)
-    softened.__dict__.update(question.__dict__, target=_Probability(target))
+    softened.__dict__.update(question.__dict__, target=target)
     return lambda points: softened.scores(points)
 
 
+def _is_class(target: Target) -> bool:
+    return isinstance(target, Each) or (isinstance(target, Index) and target.place != ())
+
+
 @dataclass(frozen=True)
-class _Probability(Index):
+class _Probability(Target):
     """Of a class, from logits (or from probabilities, which are left as they are)."""
 
-    place: Index | Each  # type: ignore[assignment]
+    place: Target
 
-    def pick(self, index: Tensor) -> _Probability:
-        return _Probability(self.place.pick(index))  # type: ignore[arg-type]
+    def pick(self, index: Tensor) -> Target:
+        return type(self)(self.place.pick(index))
 
     def scores(self, output: object, seen: object, rows: int) -> Tensor:
         answer = answers(output, rows)
@@ -370,6 +389,21 @@ class _Probability(Index):
         if not bool((answer >= 0).all() and torch.allclose(sums, torch.ones_like(sums), atol=1e-4)):
             answer = answer.softmax(-1)
         return self.place.scores(answer, None, rows)
+
+
+@dataclass(frozen=True)
+class _Preference(Target):
+    """Of one class to another: its share of the probability that the two have together."""
+
+    this: Target
+    that: Target
+
+    def pick(self, index: Tensor) -> Target:
+        return _Preference(self.this.pick(index), self.that.pick(index))
+
+    def scores(self, output: object, seen: object, rows: int) -> Tensor:
+        this, that = (_Probability(each).scores(output, seen, rows) for each in (self.this, self.that))
+        return this / (this + that).clamp_min(1e-30)
 
 
 # -- ROAD --------------------------------------------------------------------------------------------------------------
@@ -414,7 +448,7 @@ def fill_in(row: np.ndarray, gone: np.ndarray, places: tuple[int, ...]) -> np.nd
     from scipy.sparse.linalg import splu
 
     if len(gone) == len(row):  # nothing is left to fill in from
-        return np.broadcast_to(row.mean(0), row.shape)
+        return np.tile(row.mean(0), (len(row), 1))
     weights = _neighbours(places)
     there = np.ones(len(row), dtype=bool)
     there[gone] = False
@@ -446,15 +480,14 @@ def _neighbours(places: tuple[int, ...]) -> Any:
 
 
 def _randomised(
-    question: Question, values: Tensor, base: Tensor, again: Callable[[Question], Tensor], layers: int, seed: int
+    question: Question, values: Tensor, size: Tensor, again: Callable[[Question], Tensor], layers: int, seed: int
 ) -> tuple[list[str], list[tuple[float, float, float]]]:
     """Shuffles a copy of the net from the top down (cascading), and compares the map after each step with the first."""
     module = copy.deepcopy(question.module)
-    asked = question.of(module)
+    asked = question.of(module, len(values))
     names = [name for name, part in module.named_modules() if any(True for _ in part.parameters(recurse=False))]
     generator = torch.Generator().manual_seed(seed)
     steps = np.array_split(np.array(names[::-1], dtype=object), min(layers, len(names))) if names else []
-    size = (question.points - base).abs()
     if values.shape != size.shape:  # one channel for all
         axis = next(axis for axis, (mine, theirs) in enumerate(zip(values.shape, size.shape)) if mine != theirs)
         size = size.sum(axis, keepdim=True)

@@ -142,6 +142,23 @@ def histogram(edges: Sequence[float], counts: Sequence[int], *, x: str, y: str, 
     return svg(parts + _axis_names(x, y, height), alt, height)
 
 
+PLANE, MARGIN = 400, 14  # of a plane of points
+
+
+def placed(points: Sequence[Sequence[float]], wanted: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
+    """Where some places lie on the plane of `points`, which fill it, of equal scale both ways.
+
+    Example:
+        >>> placed([(0, 0), (1, 2)], [(0.5, 1.0), (0.5, 2.0)])
+        [(200.0, 200.0), (200.0, 14.0)]
+    """
+    xs, ys = [p[0] for p in points], [p[1] for p in points]
+    reach = max(max(xs) - min(xs), max(ys) - min(ys)) or 1.0
+    across = linear((max(xs) + min(xs) - reach) / 2, (max(xs) + min(xs) + reach) / 2, MARGIN, PLANE - MARGIN)
+    down = linear((max(ys) + min(ys) - reach) / 2, (max(ys) + min(ys) + reach) / 2, PLANE - MARGIN, MARGIN)
+    return [(across(x), down(y)) for x, y in wanted]
+
+
 def scatter(
     points: Sequence[Sequence[float]], styles: Sequence[str], labels: Sequence[tuple[str, str, Any]], *, alt: str
 ) -> Markup:
@@ -149,17 +166,13 @@ def scatter(
 
     The i-th circle is the i-th point, so that a script can say more about it.
     """
-    size, margin = 400, 14
-    xs, ys = [p[0] for p in points], [p[1] for p in points]
-    reach = max(max(xs) - min(xs), max(ys) - min(ys)) or 1.0
-    across = linear((max(xs) + min(xs) - reach) / 2, (max(xs) + min(xs) + reach) / 2, margin, size - margin)
-    down = linear((max(ys) + min(ys) - reach) / 2, (max(ys) + min(ys) + reach) / 2, size - margin, margin)
+    size = PLANE
     dot = Markup('<circle class="{}" cx="{}" cy="{}" r="3"/>')
-    dots = [dot.format(style, f(across(x)), f(down(y))) for (x, y), style in zip(points, styles, strict=True)]
+    dots = [dot.format(style, f(x), f(y)) for (x, y), style in zip(placed(points, points), styles, strict=True)]
     names = []
-    for name, style, (x, y) in labels:
+    for (name, style, _), (x, y) in zip(labels, placed(points, [each[2] for each in labels]), strict=True):
         half = min(5.0 * len(name) + 4, size / 2)  # names near an edge are moved inside
-        names.append(text(min(max(across(x), half), size - half), down(y) + 6, name, f"middle {style}", "middle"))
+        names.append(text(min(max(x, half), size - half), y + 6, name, f"middle {style}", "middle"))
     return svg([Markup('<g class="dots">{}</g>').format(Markup("").join(dots)), *names], alt, size, size, "scatter")
 
 

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import math
 from collections import Counter
+from collections.abc import Iterable
 from importlib import resources
 from typing import Any
 
@@ -18,7 +19,7 @@ from layerwise.findings import unpack
 from layerwise.report import charts, pictures
 
 GENERATOR = '<meta name="generator" content="layerwise'
-TILE, SMALL, NARROW = 48, 32, 27  # pixels: about how wide a picture is shown
+TILE, SMALL, NARROW, LARGE, WIDE = 48, 32, 27, 168, 214  # pixels: about how wide a picture is shown
 COLOURS = 10
 SCRIPTS = ("tools", "map", "units", "routes")  # assets/*.js, in the order in which they build on each other
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -268,6 +269,11 @@ class Page:
         assert self.thumbnails is not None
         return pictures.sheet(self.thumbnails)
 
+    @property
+    def on_black(self) -> bool:
+        """Whether the ground of most pictures of rows is dark."""
+        return self.thumbnails is not None and float(np.median(self.thumbnails)) < 128
+
     def place(self, number: int) -> tuple[int, int]:
         """Column and line of a row's picture on the sheet."""
         line, column = divmod(self.at[number], self.sheet[1])
@@ -329,6 +335,7 @@ class Page:
         return {
             "weights": self.width(weights), "weights-narrow": self.width(weights, NARROW), "row": self.width(),
             "row-narrow": self.width(wanted=NARROW), "small": self.width(wanted=SMALL),
+            "large": self.width(wanted=LARGE if self.tall > 0.7 else WIDE),
         }  # fmt: skip
 
     def colour(self, code: int) -> str:
@@ -344,12 +351,31 @@ class Page:
         """A panel of the map."""
         rows = self.found["map"]["rows"]
         styles = [self._style(row) for row in rows]
-        labels = [
-            (shortened(self.name(code)), self.colour(code), place)
-            for code, place in enumerate(panel["middles"]) if place[0] is not None
-        ]  # fmt: skip
+        labels = [(shortened(self.name(code)), self.colour(code), place) for code, place in self._middles(panel)]
         words = f"Map of the {in_words(panel['space'])} by {panel['method']}: {len(rows)} rows, coloured by class"
-        return charts.scatter(panel["points"], styles, labels if len(labels) <= 20 else [], alt=words)
+        return charts.scatter(panel["points"], styles, labels, alt=words)
+
+    def _middles(self, panel: dict[str, Any]) -> list[tuple[int, list[float]]]:
+        """Classes whose names stand on the map, and where; none where there are too many."""
+        found = [(code, place) for code, place in enumerate(panel["middles"]) if place[0] is not None]
+        return found if len(found) <= 20 else []
+
+    def map_data(self) -> dict[str, Any]:
+        """What the script needs to show other layers on the map: places on the plane, in tenths."""
+        panels = [self._plane(panel) for panel in self.found["map"]["panels"]]
+        paged = {answer["row"] for answer in (self.found["answers"] or {"each": []})["each"]}
+        rows = self.found["map"]["rows"]
+        return {"rows": rows, "panels": panels, "paged": [row for row in rows if row in paged]}
+
+    def _plane(self, panel: dict[str, Any]) -> dict[str, Any]:
+        def tenths(wanted: list[list[float]]) -> list[int]:
+            return [round(10 * each) for place in charts.placed(panel["points"], wanted) for each in place]
+
+        shown = "" if panel["shown"] is None else f"; {percent(panel['shown'], 0).striptags()} of the variance"
+        said = f"trustworthiness {fixed(panel['trust']).striptags()}{shown}"
+        middles = [place for _, place in self._middles(panel)]
+        return {"space": panel["space"], "method": panel["method"], "said": said, "points": tenths(panel["points"]),
+                "middles": tenths(middles)}  # fmt: skip
 
     def _style(self, row: int) -> str:
         true, said = self.true(row), self.found["gallery"]["said"][self.at[row]]
@@ -359,6 +385,36 @@ class Page:
     def on_map(self) -> list[int]:
         """Classes that rows of the map have."""
         return sorted({self.true(row) for row in self.found["map"]["rows"]} - {-1})
+
+    # Answers
+
+    @functools.cached_property
+    def trained(self) -> list[str]:
+        """The addresses of the pictures of training rows."""
+        return [pictures.plain_picture(each) for each in unpack(self.found["answers"]["training"]["pictures"])]
+
+    def coloured(self, shown: dict[str, Any], parts: list[dict[str, Any]]) -> Markup:
+        """Words, coloured by the values of a map."""
+        word, scale = Markup('<span class="{}" style="--v: {:.2f}" title="{}">{}</span>{}'), shown["scale"] or 1
+        return Markup("").join(
+            word.format("up" if value >= 0 else "down", abs(value) / scale, digits(value), part["name"], part["join"])
+            for part, value in zip(parts, shown["values"], strict=True)
+        )  # fmt: skip
+
+    def gap(self, share: float | None) -> Markup:
+        """How far a map misses its sum; nothing where none is promised."""
+        if share is None:
+            return Markup("")
+        return tagged(share, f"gap {'under 0.1' if share < 0.001 else f'{100 * share:.1f}'}{THIN}%")
+
+    def sentence(self, reasons: Iterable[str]) -> str:
+        """Reasons as one sentence."""
+        told = "; ".join(reasons)
+        return told[:1].upper() + told[1:] + "."
+
+    def in_words(self, name: str) -> str:
+        """As inside a sentence."""
+        return in_words(name)
 
     def gallery_data(self) -> dict[str, Any]:
         """What the script says about a row."""

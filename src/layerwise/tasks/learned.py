@@ -147,13 +147,17 @@ class Learned:
                              f"not know. {suggest(unknown[0], self.classes)}")  # fmt: skip
         return np.array([*(known.get(name, -1) for name in data.classes), -1])[data.y]
 
-    def explain(self, source: str | None, out: Path, **how: Any) -> Path:
-        """Writes the report of the model, looking at `rows(source, **how)`; returns the page."""
+    def explain(self, source: str | None, out: Path, answers: Sequence[int] | None = None, **how: Any) -> Path:
+        """Writes the report of the model, looking at `rows(source, **how)`; returns the page.
+
+        Arguments:
+            answers: As `layerwise.explain` takes them.
+        """
         from layerwise.explanation import explain
 
         mine = source is None and (self.folder / PLAN).exists()
         training = prepare(Plan.read(self.folder))[1] if mine else None
-        return explain(self.model, self.rows(source, **how), out, training=training)
+        return explain(self.model, self.rows(source, **how), out, answers=answers, training=training)
 
 
 def recoloured(data: Dataset) -> Dataset:

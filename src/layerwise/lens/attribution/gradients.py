@@ -3,7 +3,7 @@ r"""Maps made of gradients: at the rows, along the way to them, or around them."
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -122,7 +122,7 @@ class ExpectedGradients(Method):
     f(x) less the mean of f over the baselines, but for the error of drawing, which `Map.error` shows.
 
     Arguments:
-        samples: How many draws.
+        samples: How many draws; more than there are baselines are rounded up to as many of each.
         seed: Of the draws.
 
     Example:
@@ -138,6 +138,8 @@ class ExpectedGradients(Method):
         super().__init__(module, layer=layer)
         self.samples, self.seed = _positive("samples", samples), seed
 
+    paired: ClassVar[bool] = False
+
     def base(self, question: Question, baselines: Any) -> Tensor:
         """Any number of baseline rows."""
         if baselines is None or isinstance(baselines, int | float):
@@ -146,14 +148,10 @@ class ExpectedGradients(Method):
         return question.some(baselines)
 
     def explain(self, question: Question, base: Tensor, size: int) -> Found:
-        """Rows times draws points, `size` of them at a time; every baseline is drawn equally often, as far as that goes."""
-        generator = torch.Generator().manual_seed(self.seed)
-        rounds = -(-self.samples // len(base))
-        which = torch.cat([torch.randperm(len(base), generator=generator) for _ in range(rounds)])[: self.samples]
-        along = (
-            torch.randperm(self.samples, generator=generator) + torch.rand(self.samples, generator=generator)
-        ) / self.samples
+        """Rows times draws points, `size` of them at a time."""
+        which, along = self._drawn(len(base))
         along, points = along.to(base).view(-1, *(1,) * (base.ndim - 1)), question.points
+        shares = np.full(len(which), 1 / len(which))
 
         def at(index: Tensor, step: Tensor) -> Tensor:
             start = base[which.to(step.device)[step]]
@@ -162,11 +160,25 @@ class ExpectedGradients(Method):
         def times(index: Tensor, step: Tensor) -> Tensor:
             return points[index] - base[which.to(step.device)[step]]
 
-        values = _weighted_gradients(question, np.full(self.samples, 1 / self.samples), at, size, times)
-        scores = question.scores(size=size)
-        first = torch.zeros(len(base), dtype=torch.long, device=base.device)
-        mean = question.scores(base, first, size).mean()
-        return Found(values, scores, mean.expand_as(scores))
+        values = _weighted_gradients(question, shares, at, size, times)
+        mean = [
+            question.scores(base, torch.full((len(base),), row, device=base.device), size).mean()
+            for row in range(len(points))
+        ]
+        return Found(values, question.scores(size=size), torch.stack(mean))
+
+    def _drawn(self, baselines: int) -> tuple[Tensor, Tensor]:
+        """Which baseline each draw starts from, and how far along the way it lies.
+
+        All baselines are drawn equally often; the ways of all draws together, and of each baseline, are covered evenly.
+        """
+        generator = torch.Generator().manual_seed(self.seed)
+        each, rounds = min(self.samples, baselines), -(-self.samples // baselines)
+        which, places = (torch.stack([torch.randperm(size, generator=generator) for _ in range(rounds)])
+                         for size in (baselines, each))  # fmt: skip
+        inside = (places + torch.rand(rounds, each, generator=generator)) / each
+        along = (torch.arange(rounds)[:, None] + inside) / rounds
+        return which[:, :each].flatten(), along.flatten()
 
 
 def _weighted_gradients(question: Question, weights: np.ndarray, at: Any, size: int, times: Any = None) -> Tensor:

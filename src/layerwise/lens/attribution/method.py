@@ -6,7 +6,7 @@ import abc
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -76,13 +76,18 @@ class Map:
 
         Maps of several methods for one question share a `trial`, so that random orders are drawn and scored once.
         """
-        self._checks = check(self.question, self.values, self.base, self.again, error=self.error, **settings)
+        base, span = self.base, None
+        if not self.method.paired:
+            span = sum((self.question.points - each).abs() for each in base) / len(base)
+            base = base.mean(0, keepdim=True).expand_as(self.question.points)
+        self._checks = check(self.question, self.values, base, self.again, error=self.error, span=span, **settings)
         return self._checks
 
     def again(self, question: Question) -> Tensor:
-        """The values that the same method finds for another module."""
+        """The values that the same method finds for the same question to another module, or of the first rows only."""
+        base = self.base[: len(question)] if self.method.paired else self.base
         with question.asked():
-            return self.method.of(question.module).explain(question, self.base, self.size).values
+            return self.method.of(question.module).explain(question, base, self.size).values
 
     def __str__(self) -> str:
         shape = "x".join(map(str, self.values.shape[1:]))
@@ -100,6 +105,8 @@ class Method(abc.ABC):
         layer: Where the explanation starts: at the rows (None), or at what a layer makes of them. Rows of whole numbers, such
             as tokens, start at their embedding.
     """
+
+    paired: ClassVar[bool] = True  # whether each row has one baseline
 
     def __init__(self, module: nn.Module, *, layer: str | nn.Module | None = None) -> None:
         self.module = module
