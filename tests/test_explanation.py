@@ -40,7 +40,7 @@ IMAGE = Row("image", (8, 8), low=0, high=1)
 X, Y = load_digits(return_X_y=True)
 X = X / 16
 CANCER = load_breast_cancer()
-SEEN, NEW = slice(0, 300), slice(1000, 1070)
+SEEN, NEW = slice(0, 300), slice(1000, 1150)
 QUICK = {"pretrain_epochs": 3, "epochs": 5, "random_state": 0}
 
 
@@ -89,7 +89,7 @@ def fitted(name: str) -> Any:
 
 
 def rows(name: str) -> tuple[Any, Any]:
-    return (CANCER.data[400:470], CANCER.target[400:470]) if name == "table" else (X[NEW], Y[NEW])
+    return (CANCER.data[400:520], CANCER.target[400:520]) if name == "table" else (X[NEW], Y[NEW])
 
 
 @functools.cache
@@ -120,13 +120,13 @@ def test_error_is_that_of_the_estimator(name: str) -> None:
 
 
 def test_unlabelled_rows_are_left_out_of_the_error_and_stay_on_the_map() -> None:
-    hidden = np.where(np.arange(70) % 4 == 0, Y[NEW], -1)
+    hidden = np.where(np.arange(150) % 4 == 0, Y[NEW], -1)
     part = gather(fitted("dbn"), (X[NEW], hidden), row=IMAGE)
     known = hidden >= 0
     assert part.score is not None and part.mistakes is not None and part.map is not None
     assert part.score.rows == known.sum() == np.sum(part.mistakes.matrix)
     assert 1 - part.score.error == pytest.approx(fitted("dbn").score(X[NEW][known], hidden[known]))
-    assert len(part.map.rows) == 70 and part.data.labelled == known.sum()
+    assert len(part.map.rows) == 150 and part.data.labelled == known.sum()
 
 
 @pytest.mark.parametrize("name", REBUILD)
@@ -288,14 +288,14 @@ def test_wide_codes_are_averaged_until_they_fit(positions: tuple[int, int]) -> N
 
 
 def test_symbols_are_counted_before_a_probe_reads_them() -> None:
-    texts = np.array(["good good film", "bad film", "good song", "bad bad song"] * 10)
+    texts = np.array(["good good film", "bad film", "good song", "bad bad song"] * 40)
     row = TextRow(form="words").fitted(texts)
-    data = Dataset(texts, np.array([0, 1, 0, 1] * 10), ("good", "bad"), row, "films")
+    data = Dataset(texts, np.array([0, 1, 0, 1] * 40), ("good", "bad"), row, "films")
     model = NetworkClassifier("lstm", vocabulary=row.ids, layers=(4,), epochs=2, random_state=0).fit(
         data.matrix(), data.y
     )
     told = gather(model, data)
-    assert told.keeping.layers[0].label == "Symbol counts" and told.keeping.layers[0].probe == 0
+    assert told.keeping.layers[0].label == "Symbol counts" and told.keeping.layers[0].probe.accuracy == 1
     assert told.gallery.texts[0] == texts[told.gallery.numbers[0]] and told.gallery.pictures is None
     assert told.weights[0].pictures is None and told.weights[0].table is None and told.weights[0].strongest
 

@@ -157,20 +157,6 @@ def test_rebuilding_wants_rows_of_the_same_shape() -> None:
         lens.rebuild(lambda v: v[:, :1], torch.rand(3, 2))
 
 
-def test_probe_reads_what_is_linear_and_only_that() -> None:
-    labels = RANDOM.integers(0, 3, 300)
-    informed = torch.eye(3)[labels] + 0.1 * torch.randn(300, 3)
-    assert max(lens.linear_probe(informed, labels)) == 0
-    assert np.mean(lens.linear_probe(torch.randn(300, 3), labels)) == pytest.approx(2 / 3, abs=0.12)
-
-
-def test_probe_leaves_out_classes_of_one_row_and_gives_up_without_two() -> None:
-    codes = torch.randn(9, 2)
-    assert len(lens.linear_probe(codes, np.array([0, 0, 0, 0, 1, 1, 1, 1, 2]))) == 4
-    assert lens.linear_probe(codes, np.array([0] * 8 + [1])) == []
-    assert lens.linear_probe(codes[:0], np.array([], dtype=int)) == []
-
-
 # -- mistakes ----------------------------------------------------------------------------------------------------------
 
 

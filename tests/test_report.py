@@ -228,7 +228,14 @@ def test_nothing_is_fetched(folder: Path) -> None:
         for name in ("src", "href", "srcset", "action", "poster", "data"):
             assert re.match(r"(data:|#|$)", attributes.get(name, "")), attributes
         assert not any(name.startswith("on") for name in attributes)
-    assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|WebSocket", asset("report.css") + all_scripts())
+    for block in page.blocks.values():
+        assert all(
+            address.startswith("data:image/png;base64,") for address in re.findall(r'"address":"([^"]{20,})"', block)
+        )
+    assert not re.search(
+        r"url\((?!\"\$\{sheet\.address\}\")|@import|fetch\(|XMLHttpRequest|WebSocket",
+        asset("report.css") + all_scripts(),
+    )
     policy = next(each["content"] for each in page.all("meta") if each.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'; img-src data:;") and "unsafe-eval" not in policy
     assert "unsafe-inline" not in policy.split("script-src")[1]
@@ -330,8 +337,17 @@ def test_charts_take_what_is_extreme() -> None:
     drawn = [
         charts.line_chart([{"values": [0.0], "style": "train"}], x="x", y="y", alt="one epoch"),
         charts.line_chart([{"values": [1e9, 1e-9, -5.0], "style": "train"}], x="x", y="y", alt="wide"),
-        charts.log_chart([{"values": [0.0, 1e-30], "style": "train"}], ["a", "b"], y="y", alt="nothing arrives"),
-        charts.log_chart([{"values": [0.0], "style": "train"}], ["a"], y="y", alt="nothing at all"),
+        charts.over_layers(
+            [{"values": [0.0, 1e-30], "style": "train"}], ["a", "b"], log=True, y="y", alt="nothing arrives"
+        ),
+        charts.over_layers(
+            [{"values": [None, 0.0], "low": [None, 0.0], "high": [None, 1e9], "style": "train"}],
+            ["a", "b" * 99],
+            y="y",
+            alt="a gap",
+        ),
+        charts.table_of([[None, 2.0], [-1.0, 1.0]], ["a", "b" * 99], alt="beyond its ends"),
+        charts.over_layers([{"values": [0.0], "style": "train"}], ["a"], log=True, y="y", alt="nothing at all"),
         charts.bars([{"name": "a", "value": 0.0, "shown": "0", "style": "plain"}], top=0.0, x="x", alt="none"),
         charts.histogram([0.0, 1.0], [0], x="x", y="y", alt="empty"),
         charts.scatter([(1.0, 1.0)], ["c0"], [], alt="one row"),
@@ -580,3 +596,45 @@ def test_a_section_of_the_overview_opens_by_its_address(visit: Any, folders: dic
     page.goto((folders["image"] / "report.html").as_uri() + "#/layer1")
     page.locator('.contents a[href="#health"]').click()
     assert page.locator("#health").is_visible() and page.locator("#health").bounding_box()["y"] < 450
+
+
+@pytest.mark.browser
+def test_units_can_be_put_in_order(visit: Any, folders: dict[str, Path]) -> None:
+    page, layer = visit(folders["image"]), found_in(folders["image"])["layers"][0]
+    page.goto((folders["image"] / "report.html").as_uri() + "#/layer1")
+    tiles = page.locator(".units a")
+    assert tiles.count() == layer["units"] == 20
+    for name, figure in (
+        ("selectivity", np.abs(np.array(layer["told"]["auc"]) - 0.5)),
+        ("activity", np.array(layer["active"])),
+    ):
+        page.get_by_role("button", name=name).click()
+        shown = [int(each.rsplit("/", 1)[1]) for each in tiles.evaluate_all("all => all.map(a => a.hash)")]
+        assert sorted(shown) == list(range(20)) and (np.diff(figure[shown]) <= 1e-9).all()
+
+
+@pytest.mark.browser
+def test_a_unit_has_its_rows_classes_connections_and_what_changes(visit: Any, folders: dict[str, Path]) -> None:
+    page, layer = visit(folders["image"]), found_in(folders["image"])["layers"][1]
+    page.goto((folders["image"] / "report.html").as_uri() + "#/layer2/unit/5")
+    assert page.title().startswith("Unit 5 of Layer 2")
+    kinds = ("strongest", "typical", "weakest")
+    shown = page.locator(".rows:visible small").all_inner_texts()
+    assert [int(each.rsplit(" ", 1)[1]) for each in shown] == [row for kind in kinds for row in layer[kind][5]]
+    inputs = page.locator(".wires:visible").first.locator("a").evaluate_all("all => all.map(a => a.hash)")
+    assert inputs == [f"#/layer1/unit/{unit}" for unit in layer["inputs"]["units"][5]][: len(inputs)] and inputs
+    off = page.locator("#page table tbody tr").first.locator("td").nth(1).inner_text()
+    assert off.startswith(f"{100 * layer['ablation']['changed'][0]['accuracy'][5]:.1f}")
+    assert page.locator("#page .framed .box").count() == 12 and page.locator("#page .pic.large").is_visible()
+    page.locator(".wires:visible a").first.click()
+    assert page.url.endswith(inputs[0]) and visible(page) == f"Unit {inputs[0].rsplit('/', 1)[1]}"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [360, 1280])
+def test_no_page_sticks_out_sideways(visit: Any, folder: Path, width: int) -> None:
+    page, layers = visit(folder, width), found_in(folder)["layers"]
+    for way in ["#/ladder", *(f"#/{each['address']}" for each in layers), f"#/{layers[-1]['address']}/unit/1"]:
+        page.goto((folder / "report.html").as_uri() + way)
+        page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, way

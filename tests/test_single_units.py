@@ -357,3 +357,79 @@ def test_selectivity_needs_rows_and_states_above_zero_for_its_index() -> None:
     assert np.isnan(lens.selectivity(torch.randn(40, 2), np.arange(40) % 2).index).all()
     with pytest.raises(ValueError, match="at least two classes of 10 rows each, got 2 of at least 9"):
         lens.selectivity(torch.rand(30, 2), np.array([0] * 21 + [1] * 9))
+
+
+# -- many at once ------------------------------------------------------------------------------------------------------
+
+
+def chain() -> nn.Sequential:
+    torch.manual_seed(3)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 16, 5), nn.ReLU(), nn.Linear(5, 3)
+    ).eval()
+
+
+def test_connections_of_all_units_are_those_of_each() -> None:
+    rows = torch.rand(9, 1, 6, 6)
+    found = lens.connections(chain(), "1", "3", rows)
+    for unit in range(5):
+        one = lens.inputs_of(chain(), "3", unit, "1", rows)
+        torch.testing.assert_close(found.mean[unit, one.units].double(), torch.tensor(one.mean).double())
+        torch.testing.assert_close(found.strength[unit, one.units].double(), torch.tensor(one.strength).double())
+
+
+def test_cases_that_go_together_are_those_of_each_alone() -> None:
+    rows, labels = torch.rand(20, 1, 6, 6), np.arange(20) % 3
+    for one, other in zip(
+        lens.ablate(chain(), "1", [0, (1, 3), 2], rows, labels, size=8),
+        lens.ablate(chain(), "1", [0, (1, 3), 2], rows, labels, size=8, together=4), strict=True,
+    ):  # fmt: skip
+        assert one.units == other.units and one.factor == other.factor and one.accuracy == other.accuracy
+        np.testing.assert_allclose(one.outputs, other.outputs, atol=1e-6)
+        assert one.moved == pytest.approx(other.moved, abs=1e-5)
+
+
+@pytest.mark.parametrize("layer", ["0", "1", "3", "4"])
+def test_the_tail_of_a_chain_answers_as_the_whole(layer: str) -> None:
+    rows = torch.rand(5, 1, 6, 6)
+    rest = lens.tail(chain(), layer, rows)
+    assert rest is not None
+    states = next(lens.stream(chain(), layer, rows))[layer].values
+    torch.testing.assert_close(rest(states), chain()(rows))
+
+
+def test_what_is_no_chain_has_no_tail() -> None:
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.b(self.a(x)) + x
+
+    assert (
+        lens.tail(Residual(), "a", torch.rand(5, 4)) is None
+        and lens.tail(chain(), "0.weight", torch.rand(5, 1, 6, 6)) is None
+    )
+
+
+def test_favourites_of_several_are_those_of_each() -> None:
+    several = lens.favourites_of(chain(), "3", [1, 4], (1, 6, 6), low=0, high=1, picture=(6, 6), starts=3)
+    for unit, found in zip([1, 4], several, strict=True):
+        alone = lens.favourites(chain(), "3", unit, (1, 6, 6), low=0, high=1, picture=(6, 6), starts=3)
+        torch.testing.assert_close(found.inputs, alone.inputs, atol=1e-4, rtol=1e-3)
+        assert found.agreement == pytest.approx(alone.agreement, abs=1e-3) and found.stuck == alone.stuck
+
+
+def test_evidence_for_a_unit_per_row_is_that_of_each() -> None:
+    rows, units = torch.rand(4, 1, 6, 6), [0, 3, 1, 0]
+    found = lens.evidence(chain(), "1", units, rows)
+    for at, unit in enumerate(units):
+        one = lens.evidence(chain(), "1", unit, rows[at : at + 1])
+        torch.testing.assert_close(found.slope[at], one.slope[0])
+        assert found.box[at].tolist() == one.box[0].tolist()
+    flat = nn.Sequential(nn.Unflatten(1, (1, 6, 6)), *chain())
+    laid = lens.evidence(flat, "2", units, rows.flatten(1), picture=(6, 6))
+    assert laid.box.tolist() == found.box[:, 1:].tolist()
+    with pytest.raises(ValueError, match="4 rows came with 2 units"):
+        lens.evidence(chain(), "1", [0, 1], rows)

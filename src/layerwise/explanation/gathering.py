@@ -16,10 +16,10 @@ from layerwise import compute
 from layerwise.data.dataset import Row
 from layerwise.explanation import answers as answering
 from layerwise.explanation import comparison as comparing
-from layerwise.explanation import dreams, gallery, health, keeping, layers, maps, mistakes, origin, weights
+from layerwise.explanation import dreams, gallery, health, keeping, ladder, layers, maps, mistakes, origin, weights
 from layerwise.explanation.look import Look
-from layerwise.explanation.taking import taken
-from layerwise.findings import Explanation, Method
+from layerwise.explanation.taking import network_of, taken
+from layerwise.findings import Explanation, Ladder, Method
 from layerwise.lens.running import evaluating
 from layerwise.report import check_out, write
 
@@ -34,6 +34,7 @@ def explain(
     row: Row | None = None,
     layers: str | Sequence[str] | None = None,
     answers: int | Sequence[int] | None = None,
+    beside: Mapping[str, Any] | None = None,
     comparison: Sequence[Mapping[str, Any]] | None = None,
     training: Any = None,
     title: str | None = None,
@@ -43,7 +44,8 @@ def explain(
 
     Arguments:
         model: Any torch module that answers row by row, which is left as it was; or a fitted DBNClassifier,
-            StackedAutoencoderClassifier, NetworkClassifier, NetworkRegressor, DeepAutoencoder or RBMTransformer.
+            StackedAutoencoderClassifier, NetworkClassifier, NetworkRegressor, DeepAutoencoder or RBMTransformer. Of a list of
+            several the first is explained; the others, from other seeds, make bands on the ladder of layers.
         data: Rows to look at, best rows that the model did not learn from: a `layerwise.data.Dataset`, (X, y) or X. Estimators
             take X as `fit` did, shape (n, features), and y holds the model's classes; a module takes rows in its own shape,
             (n, ...), whole numbers for those that it embeds, and y holds the numbers of its outputs. -1 means no label.
@@ -53,6 +55,8 @@ def explain(
         layers: Names or globs of a module's layers to look at; None for its natural parts. Estimators show all of theirs.
         answers: How many answers have a page of their own with what they hung on, or the numbers of their rows. None means
             about 24: mistakes that are most sure, what is least sure, and right rows of each class. 0 leaves the pages out.
+        beside: Other nets with the same layers, to stand beside this one on the ladder of layers, by a name such as "random
+            weights" or "not pre-trained"; each may be a list, which makes a band.
         comparison: Methods to show beside this one, as mappings with "method" (a name) and "errors" (test errors in [0, 1],
             one per draw), and optionally "seconds", "note", and "this": True for the model of this page. In place of
             "errors" there may be "error" and "sd".
@@ -86,6 +90,7 @@ def explain(
         row=row,
         layers=layers,
         answers=answers,
+        beside=beside,
         comparison=comparison,
         training=training,
         title=title,
@@ -101,6 +106,7 @@ def gather(
     row: Row | None = None,
     layers: str | Sequence[str] | None = None,
     answers: int | Sequence[int] | None = None,
+    beside: Mapping[str, Any] | None = None,
     comparison: Sequence[Mapping[str, Any]] | None = None,
     training: Any = None,
     title: str | None = None,
@@ -109,19 +115,28 @@ def gather(
     """What `explain` writes, as data. Arguments and errors as there."""
     methods = comparing.of(comparison or ())
     with contextlib.ExitStack() as undo:
-        training_mode = isinstance(model, nn.Module) and model.training
-        if isinstance(model, nn.Module):
-            undo.enter_context(evaluating(model))
-        subject, came, take = taken(model, data, row, layers)
+        first, *more = model if isinstance(model, list | tuple) else [model]
+        training_mode = isinstance(first, nn.Module) and first.training
+        if isinstance(first, nn.Module):
+            undo.enter_context(evaluating(first))
+        subject, came, take = taken(first, data, row, layers)
         if training_mode:
             subject = replace(subject, note="the module was in training mode and is looked at in evaluation mode")
+        nets = [network_of(each, subject) for each in more]
+        others = {
+            name: [network_of(each, subject) for each in (nets if isinstance(nets, list | tuple) else [nets])]
+            for name, nets in (beside or {}).items()
+        }
         learned = None if training is None else take(training, None)  # counted, never drawn
         undo.enter_context(compute.session(seed, compute.choose_threads(subject.threads, subject.work)))
-        return _told(Look(subject, came, learned, seed), answers, methods, title)
+        look = Look(subject, came, learned, seed)
+        return _told(look, ladder.of(look, nets, others), answers, methods, title)
 
 
-def _told(look: Look, asked: int | Sequence[int] | None, methods: list[Method], title: str | None) -> Explanation:
-    units, kept, dreamed = weights.of(look), keeping.of(look), dreams.of(look)
+def _told(
+    look: Look, climbed: Ladder | None, asked: int | Sequence[int] | None, methods: list[Method], title: str | None
+) -> Explanation:
+    units, kept, dreamed = weights.of(look), keeping.of(look, climbed), dreams.of(look)
     wrong, answered = mistakes.of(look), answering.of(look, asked)
     drawn = maps.of(look, answered.shown if answered else ())
     pages = layers.of(look)
@@ -130,7 +145,12 @@ def _told(look: Look, asked: int | Sequence[int] | None, methods: list[Method], 
     shown += (drawn.rows if drawn else []) + (answered.shown if answered else [])
     heard = kept.examples + (answered.shown if answered else []) + mistakes.surest(wrong)
     heard = list(dict.fromkeys(heard))[:SOUNDS]
-    shown += [row for each in pages for row in np.unique(each.strongest).tolist()]
+    shown += [
+        row
+        for each in pages
+        for kind in (each.strongest, each.typical, each.weakest)
+        for row in np.unique(kind).tolist()
+    ]
     source = f" from {look.came.name}" if look.came.name else ""
     return Explanation(
         title=title or f"What {look.subject.words} learned{source}",
@@ -138,6 +158,6 @@ def _told(look: Look, asked: int | Sequence[int] | None, methods: list[Method], 
         data=origin.data(look),
         classes=list(look.came.classes), score=mistakes.score(look), comparison=methods, curves=look.subject.curves,
         weights=units, keeping=kept, dreams=dreamed, mistakes=wrong, map=drawn, health=health.of(look),
-        layers=pages, answers=answered,
+        ladder=climbed, layers=pages, answers=answered,
         gallery=gallery.of(look, shown, heard), left_out=look.left_out,
     )  # fmt: skip

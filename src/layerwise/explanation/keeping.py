@@ -11,21 +11,21 @@ from torch import Tensor
 
 from layerwise import lens
 from layerwise.explanation.look import COLUMNS, Look
-from layerwise.findings import Keeping, Kept
+from layerwise.findings import Keeping, Kept, Ladder
 from layerwise.stack import Stack
 
 
-def of(look: Look) -> Keeping:
+def of(look: Look, ladder: Ladder | None) -> Keeping:
     """What every layer keeps, the input first."""
-    rebuilt, probes = _rebuilt(look), _probes(look)
-    layers = [Kept("Symbol counts" if look.subject.symbols else "Input", None, None, *_mean_sd(probes[0]))]
+    rebuilt = _rebuilt(look)
+    probes = [rung.probe for rung in ladder.rungs] if ladder else [None] * (1 + len(look.codes))
+    layers = [Kept(look.input_name, None, None, probes[0])]
     for number, label in enumerate(look.subject.labels):
         error, share = (rebuilt[number].error, rebuilt[number].share) if rebuilt else (None, None)
-        layers.append(Kept(label, error, share, *_mean_sd(probes[number + 1])))
+        layers.append(Kept(label, error, share, probes[number + 1]))
     examples = look.examples()
     keeping = Keeping(
-        layers=layers, baseline=rebuilt[0].baseline if rebuilt else None, rows=len(look.chosen),
-        probe_rows=len(_probed(look)), folds=len(probes[0]), examples=examples,
+        layers=layers, baseline=rebuilt[0].baseline if rebuilt else None, rows=len(look.chosen), examples=examples,
         tuned_whole=look.subject.tuned_whole, standardised=look.column_scale is not None,
     )  # fmt: skip
     if not rebuilt:
@@ -53,25 +53,6 @@ def _rebuilt_pictures(look: Look, examples: list[int]) -> np.ndarray:
         return np.stack([look.came.pictures(_rebuilder(stack, depth)(rows)) for depth in range(1, len(stack) + 1)])
 
 
-def _probed(look: Look) -> np.ndarray:
-    """Labelled rows of the map, as positions in `chosen`."""
-    return look.on_map[look.came.y[look.mapped] >= 0]
-
-
-def _probes(look: Look) -> list[list[float]]:
-    """Errors of a linear probe on the input and on each layer's codes."""
-    at = _probed(look)
-    labels = look.came.y[look.chosen[at]]
-    probes = [lens.linear_probe(codes[at], labels, seed=look.seed) for codes in (look.input, *look.codes)]
-    if not probes[0]:
-        look.left_out["Linear probes"] = "no two classes have two labelled rows each"
-    return probes
-
-
 def _rebuilder(stack: Stack, depth: int) -> Callable[[Tensor], Tensor]:
     place = next(stack.parameters()).device
     return lambda x: stack.reconstruct(x.to(place), depth).cpu()
-
-
-def _mean_sd(values: list[float]) -> tuple[float | None, float | None]:
-    return (float(np.mean(values)), float(np.std(values, ddof=1))) if len(values) > 1 else (None, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -40,6 +41,7 @@ class Look:
     def __init__(self, subject: Subject, came: Material, learned: Material | None, seed: int) -> None:
         self.came, self.learned, self.seed = came, learned, seed
         self.left_out = dict(subject.missing)
+        self._connections: tuple[tuple[int, int], lens.Connections] | None = None
         shuffled = np.random.RandomState(seed).permutation(len(came))
         self.chosen, self.mapped = np.sort(shuffled[:LOOK]), np.sort(shuffled[:MAP])
         self.on_map = np.searchsorted(self.chosen, self.mapped)  # the map's rows, as positions in `chosen`
@@ -49,6 +51,11 @@ class Look:
         self.input = self.input_of(self.rows)
         self.said, self.sure = self._answered()
         self.column_scale = None if came.pictured else _spread(self.input)
+
+    @property
+    def input_name(self) -> str:
+        """What `input` is."""
+        return "Symbol counts" if self.subject.symbols else "Input"
 
     @torch.no_grad()
     def _seen(self, subject: Subject) -> tuple[Subject, list[Tensor], list[Tensor]]:
@@ -93,7 +100,7 @@ class Look:
         return said, sure
 
     def _leave_out_answers(self, why: str) -> None:
-        self.subject = replace(self.subject, log_proba=None, logits=False)
+        self.subject = replace(self.subject, log_proba=None, loss=None)
         self.left_out["Mistakes"] = why
 
     def input_of(self, rows: Tensor) -> Tensor:
@@ -103,6 +110,24 @@ class Look:
     def names(self, index: np.ndarray) -> list[str]:
         """Names of some columns."""
         return [self.came.columns[column] for column in index]
+
+    def pool(self, most: int) -> np.ndarray:
+        """Positions in `chosen` of the rows that unit pages show: so many that their pictures take at most so many bytes."""
+        each = int(np.prod(self.came.pictures(self.rows[:1].numpy()).shape)) if self.came.pictured else 1000
+        return np.sort(np.random.RandomState(self.seed).permutation(len(self.chosen))[: max(most // each, 100)])
+
+    def connections(self, below: int, above: int, rows: int, most: int) -> lens.Connections:
+        """Between all units of two layers; the last ones asked for are held, since the layer above asks for them again.
+
+        Raises:
+            ValueError: If there are more than `most` units in one of them, or as `lens.connections`.
+        """
+        if max(self.states[at].shape[1] for at in (below, above)) > most:
+            raise ValueError(f"a layer of more than {most} units has too many connections to go through them all")
+        if self._connections is None or self._connections[0] != (below, above):
+            low, high = (self.subject.stages[at] for at in (below, above))
+            self._connections = (below, above), lens.connections(self.subject.module, low, high, self.given[:rows])
+        return self._connections[1]
 
     def examples(self) -> list[int]:
         """The first row of each class, or the first rows: not picked by what they look like."""
@@ -125,3 +150,13 @@ def _spread(rows: Tensor) -> Tensor:
     """Standard deviations of the columns, shape (features,), 1 where nothing varies."""
     spread = rows.double().std(0, unbiased=False).float()
     return torch.where(spread > 0, spread, torch.ones_like(spread))
+
+
+def address(name: str) -> str:
+    """A layer's place in addresses of pages: its name, marked where it is that of another page.
+
+    Example:
+        >>> address("layer3"), address("blocks.0"), address("answers")
+        ('layer3', 'blocks.0', ':answers')
+    """
+    return quote(f":{name}" if name in ("answers", "answer", "ladder", "") else name, safe=":.")

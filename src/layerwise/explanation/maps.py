@@ -31,7 +31,7 @@ def of(look: Look, also: Sequence[int] = ()) -> CodeMap | None:
     last = len(codes) - 1
     shown = np.unique(np.linspace(last, 0, min(SPACES, last + 1)).round().astype(int))[::-1]
     spaces = [(f"Code of {_named(look.subject.labels[at])}", codes[at]) for at in shown]
-    spaces.append(("Symbol counts" if look.subject.symbols else "Input", raw))
+    spaces.append((look.input_name, raw))
     methods = [name for name in METHODS if name != "UMAP" or importlib.util.find_spec("umap")]
     panels = [_panel(look, rows, space, method, codes) for space, codes in spaces for method in methods]
     drawn = [panel for panel in panels if panel]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from layerwise.data.dataset import Dataset, Row
 from layerwise.lens.material import Material, material
+from layerwise.lens.names import wanted
 from layerwise.subject import Subject, of_estimator, of_module
 
 Shape = tuple[int, ...]
@@ -31,6 +32,17 @@ def taken(model: Any, data: Any, row: Row | None, layers: str | Sequence[str] | 
         return _checked(subject, material(data, row, subject.classes, subject.columns))
 
     return subject, take(data, row), take
+
+
+def network_of(model: Any, like: Subject) -> nn.Module:
+    """The torch module of a model that is to stand beside another, whose layers it must have.
+
+    Raises:
+        ValueError: If it has them not.
+    """
+    module = model if isinstance(model, nn.Module) else of_estimator(model).module
+    wanted(module, like.stages)
+    return module
 
 
 def _checked(subject: Subject, came: Material) -> Material:

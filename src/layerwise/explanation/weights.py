@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from layerwise import lens
 from layerwise.explanation.look import COLUMNS, Look
+from layerwise.explanation.pictures import drawn, scale_of
 from layerwise.findings import Strongest, Weights
 
 UNITS = 100  # units shown per layer
@@ -33,7 +30,7 @@ def _layer(look: Look, depth: int, count: int) -> Weights:
     if came.pictured and subject.scale is not None:
         filters = filters * subject.scale  # a step of the standardised input, in the data's own units
     outputs = [] if hidden else [came.classes[unit] if subject.classifies else f"output {unit}" for unit in units]
-    scale = float(np.quantile(filters.abs().numpy(), 0.995)) or 1.0
+    scale = scale_of(filters)
     layer = Weights(
         label=subject.labels[depth - 1] if hidden else "Output", units=int(weight.shape[1]), inputs=int(weight.shape[0]),
         projected=depth > 1, unit=units, names=outputs, scale=scale,
@@ -41,7 +38,7 @@ def _layer(look: Look, depth: int, count: int) -> Weights:
         strongest=_strongest(look, depth, units) if hidden else [],
     )  # fmt: skip
     if came.pictured:
-        return replace(layer, pictures=_signed(filters / scale, came.row.shape, came.row.kind))
+        return replace(layer, pictures=drawn(filters / scale, came.row.shape, came.row.kind))
     top = filters.square().sum(0).argsort(descending=True)[:COLUMNS].sort().values.numpy()
     return replace(layer, table=filters.numpy()[:, top], columns=look.names(top))
 
@@ -62,7 +59,7 @@ def _units(look: Look, depth: int) -> Weights:
     shape = tuple(filters.shape[2:]) if filters.shape[1] == 1 else tuple(filters.shape[1:])
     return replace(
         layer, unit=units, strongest=_strongest(look, 1, units), scale=scale,
-        inputs=filters[0].numel(), pictures=_signed(filters[units] / scale, shape, look.came.row.kind),
+        inputs=filters[0].numel(), pictures=drawn(filters[units] / scale, shape, look.came.row.kind),
     )  # fmt: skip
 
 
@@ -70,10 +67,3 @@ def _strongest(look: Look, depth: int, units: list[int], shown: int = 8, rows: i
     index, states = lens.strongest_rows(look.states[depth - 1], units[:shown], rows)
     numbers = look.chosen[index.numpy()].tolist()
     return [Strongest(*each) for each in zip(units, numbers, states.tolist(), strict=False)]
-
-
-def _signed(filters: Tensor, shape: tuple[int, ...], kind: str) -> np.ndarray:
-    """Filters in units of their scale as int8 pictures, colour last; low frequencies of sounds at the bottom."""
-    pictures = (filters.clamp(-1, 1) * 127).round().to(torch.int8).numpy().reshape(-1, *shape)
-    pictures = pictures[:, ::-1] if kind == "sound" else pictures
-    return np.moveaxis(pictures, 1, -1) if len(shape) == 3 else pictures

@@ -6,7 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from layerwise.findings.answers import Answer, Answers, MethodNote, Near, Part, Removal, Shown, Training
-from layerwise.findings.layers import LayerPage
+from layerwise.findings.layers import (
+    Ablation,
+    Changed,
+    Ladder,
+    LayerPage,
+    Liked,
+    Living,
+    Probed,
+    Rung,
+    Side,
+    Told,
+    Wires,
+)
 from layerwise.findings.overview import (
     CodeMap,
     Confused,
@@ -55,6 +67,7 @@ class Explanation:
     mistakes: Mistakes | None
     map: CodeMap | None
     health: Health
+    ladder: Ladder | None
     layers: list[LayerPage]
     answers: Answers | None
     gallery: Gallery
@@ -67,8 +80,10 @@ class Explanation:
 
 __all__ = [
     "FORMAT",
+    "Ablation",
     "Answer",
     "Answers",
+    "Changed",
     "CodeMap",
     "Confused",
     "Curve",
@@ -80,8 +95,11 @@ __all__ = [
     "Health",
     "Keeping",
     "Kept",
+    "Ladder",
     "LayerHealth",
     "LayerPage",
+    "Liked",
+    "Living",
     "Method",
     "MethodNote",
     "Mistakes",
@@ -89,13 +107,18 @@ __all__ = [
     "Near",
     "Panel",
     "Part",
+    "Probed",
     "Removal",
+    "Rung",
     "Score",
     "Setting",
     "Shown",
+    "Side",
     "Strongest",
+    "Told",
     "Training",
     "Weights",
+    "Wires",
     "pack",
     "plain",
     "unpack",

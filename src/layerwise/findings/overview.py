@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from layerwise.findings.layers import Probed
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -138,13 +140,12 @@ class Weights:
 
 @dataclass(frozen=True)
 class Kept:
-    """What a layer keeps: of the input (squared error, share of the variance) and of the labels (errors of a linear probe)."""
+    """What a layer keeps: of the input (squared error, share of the variance) and of the labels (a linear probe)."""
 
     label: str
     error: float | None
     share: float | None
-    probe: float | None
-    probe_sd: float | None
+    probe: Probed | None
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,6 @@ class Keeping:
     layers: list[Kept]
     baseline: float | None
     rows: int
-    probe_rows: int
-    folds: int
     examples: list[int]
     tuned_whole: bool
     standardised: bool

@@ -1,7 +1,7 @@
 """What one can ask of a net, one file per question. It computes and draws nothing; it takes modules, callables and rows.
 
 `capture`: what do the layers answer? `projection`: what do units look for? `strongest`: which rows excite them?
-`rebuilding`: what does a layer keep of the input? `probe`: and of the labels? `mistakes`: where is it wrong, and how sure is
+`rebuilding`: what does a layer keep of the input? `mistakes`: where is it wrong, and how sure is
 that? `activity`: how are the states spread? `flat`: how do codes lie? `ranking`: which method is best, if any? `similarity`:
 how alike are layers? `matching`: and units? `readout`: what can a linear map read off a layer? `information`: how many nats
 does it tell of the input and the label? `calibration`: can those figures be trusted?
@@ -12,18 +12,17 @@ excites it? `wiring`: what does it get, give and resemble? `ablation`: what chan
 `tradeoff`: how many strangers are accepted, and how many people not known again?
 """
 
-from layerwise.lens.ablation import Ablated, ablate
+from layerwise.lens.ablation import Ablated, ablate, tail
 from layerwise.lens.activity import Spread, spread
 from layerwise.lens.calibration import Calibrated, Step, calibrate, growth, processing
 from layerwise.lens.capture import Seen, capture, linear_weights, stream, watch
 from layerwise.lens.evidence import Evidence, evidence
-from layerwise.lens.favourite import Favourite, Manner, favourites
+from layerwise.lens.favourite import Favourite, Manner, favourites, favourites_of
 from layerwise.lens.flat import Flat, flatten, middles
 from layerwise.lens.information import Information, binned_information, noisy_information
 from layerwise.lens.ladder import Band, Ladder, Rung, in_groups, ladder
 from layerwise.lens.matching import Matched, correlations, match_units
 from layerwise.lens.mistakes import confusion, interval, most_confused
-from layerwise.lens.probe import linear_probe
 from layerwise.lens.projection import project, strongest_units
 from layerwise.lens.ranking import Ranked, rank
 from layerwise.lens.readout import Reading, read_labels, rebuild_linearly
@@ -34,7 +33,7 @@ from layerwise.lens.similarity import Alignment, Alignments, cka
 from layerwise.lens.strongest import Examples, examples, strongest_rows
 from layerwise.lens.tradeoff import Tradeoff, tradeoff
 from layerwise.lens.vitals import GradientHistory, Vitals, effective_rank, gradients, reached, vitals
-from layerwise.lens.wiring import Wired, inputs_of, nearest_units, outputs_of
+from layerwise.lens.wiring import Connections, Wired, connections, inputs_of, nearest_units, outputs_of
 
 __all__ = [
     "Ablated",
@@ -42,6 +41,7 @@ __all__ = [
     "Alignments",
     "Band",
     "Calibrated",
+    "Connections",
     "Evidence",
     "Examples",
     "Favourite",
@@ -69,11 +69,13 @@ __all__ = [
     "capture",
     "cka",
     "confusion",
+    "connections",
     "correlations",
     "effective_rank",
     "evidence",
     "examples",
     "favourites",
+    "favourites_of",
     "flatten",
     "gradients",
     "growth",
@@ -81,7 +83,6 @@ __all__ = [
     "inputs_of",
     "interval",
     "ladder",
-    "linear_probe",
     "linear_weights",
     "match_units",
     "middles",
@@ -102,6 +103,7 @@ __all__ = [
     "stream",
     "strongest_rows",
     "strongest_units",
+    "tail",
     "tradeoff",
     "vitals",
     "watch",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from layerwise.lens.capture import Seen, stream
 from layerwise.lens.passes import check_units, edited
+from layerwise.lens.running import evaluating
 
 OUTPUT = ""  # the name of the whole module
 
@@ -53,6 +54,7 @@ def ablate(
     factors: Sequence[float] = (0.0, 2.0),
     above: Sequence[str] = (),
     size: int = 500,
+    together: int = 1,
 ) -> list[Ablated]:
     """Runs the net with units changed, one after the other, and compares with the net as it is; the net is left untouched.
 
@@ -65,6 +67,7 @@ def ablate(
         factors: What states are multiplied by.
         above: Names of layers whose change is wanted, such as the next one.
         size: Rows per batch.
+        together: How many cases go through the net in one pass, the rows repeated.
 
     Returns:
         For each unit, one for each factor.
@@ -92,9 +95,13 @@ def ablate(
     for batch in rows.split(size):
         before = next(stream(module, names, batch, size=size))
         plain.add(before, before)
-        for group, factor, answers in cases:
-            with edited(module, layer, first[layer].axis, _multiplied(group, factor)):
-                answers.add(next(stream(module, names, batch, size=size)), before)
+        for some in _batches(cases, together):
+            many = batch.repeat(len(some), *[1] * (batch.ndim - 1))
+            with edited(module, layer, first[layer].axis, _multiplied([(group, factor) for group, factor, _ in some])):
+                found = next(stream(module, names, many, size=len(many)))
+            for at, (_, _, answers) in enumerate(some):
+                own = slice(at * len(batch), (at + 1) * len(batch))
+                answers.add({name: Seen(seen.values[own], seen.axis) for name, seen in found.items()}, before)
     return [_compared(group, factor, plain, answers, right, list(above)) for group, factor, answers in cases]
 
 
@@ -107,12 +114,52 @@ def _checked(labels: np.ndarray | None, rows: int, outputs: int) -> Tensor | Non
     return right
 
 
-def _multiplied(units: tuple[int, ...], factor: float) -> Callable[[Tensor], Tensor]:
+def _batches(cases: list[Case], count: int) -> Iterator[list[Case]]:
+    return (cases[at : at + count] for at in range(0, len(cases), count))
+
+
+def _multiplied(cases: Sequence[tuple[tuple[int, ...], float]]) -> Callable[[Tensor], Tensor]:
+    """Each case's units multiplied in its own part of the rows, which are there once per case."""
+
     def edit(states: Tensor) -> Tensor:
-        states[..., list(units)] *= factor
+        for part, (units, factor) in zip(states.chunk(len(cases)), cases, strict=True):
+            part[..., list(units)] *= factor
         return states
 
     return edit
+
+
+@torch.no_grad()
+def tail(module: nn.Module, layer: str, rows: Tensor) -> nn.Sequential | None:
+    """What comes after a layer, where the module is a chain of its children: from the states of the layer to the answers.
+
+    Its part "0" gives the states, so that `ablate(tail, "0", ...)` need not compute what lies below again and again.
+
+    Arguments:
+        module, layer: Which.
+        rows: A few, on which it must answer as the module does.
+
+    Returns:
+        None where it is no such chain.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1))
+        >>> len(tail(net, "1", torch.rand(4, 3)))
+        2
+    """
+    children = dict(module.named_children())
+    if layer not in children:
+        return None
+    seen = next(stream(module, [layer, OUTPUT], rows, size=len(rows)))
+    after = list(children.values())[list(children).index(layer) + 1 :]
+    rest = nn.Sequential(nn.Identity(), *after)
+    try:
+        with evaluating(rest):
+            own = next(stream(rest, ["0", OUTPUT], seen[layer].values, size=len(rows)))
+    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError):
+        return None
+    same = own[OUTPUT].values.shape == seen[OUTPUT].values.shape and own["0"].axis == seen[layer].axis
+    return rest if same and torch.allclose(own[OUTPUT].values, seen[OUTPUT].values, atol=1e-5, rtol=1e-4) else None
 
 
 class _Answers:
@@ -139,6 +186,9 @@ class _Answers:
     def scatter(self, name: str, rows: int) -> float:
         """Sum of squares about the mean."""
         return float((self.square[name] - self.total[name].square() / rows).clamp_min(0).sum())
+
+
+Case = tuple[tuple[int, ...], float, "_Answers"]
 
 
 def _compared(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,13 +35,22 @@ class Evidence:
     box: Tensor
 
 
-def evidence(module: nn.Module, layer: str, unit: int, rows: Tensor) -> Evidence:
+def evidence(
+    module: nn.Module,
+    layer: str,
+    unit: int | Sequence[int],
+    rows: Tensor,
+    *,
+    picture: Sequence[int] | None = None,
+) -> Evidence:
     """For each row, where a unit's state is largest, and the part of the row that made it so.
 
     Arguments:
         module: Any module that answers row by row.
-        layer, unit: Which.
-        rows: One batch, floating point, shape (n, ...). To see boxes in pictures they must come as (n, C, H, W).
+        layer, unit: Which; or a unit for each row.
+        rows: One batch, floating point, shape (n, ...).
+        picture: (H, W) or (C, H, W) that a row lays out: field and box are then those of the picture, also where the module
+            takes rows that are flat.
 
     Raises:
         ValueError: As `layerwise.lens.stream`; if there is no such unit, rows hold whole numbers (of which nothing has a slope:
@@ -61,12 +71,16 @@ def evidence(module: nn.Module, layer: str, unit: int, rows: Tensor) -> Evidence
         x: Any = to_module(module, rows).detach().requires_grad_()
         (found,) = in_graph(module, [layer], x)
         states = found.states
-        check_units([unit], states.shape[1], layer)
-        most, place = states[:, unit].max(1)
+        units = [unit] * len(states) if isinstance(unit, int) else list(unit)
+        if len(units) != len(states):
+            raise ValueError(f"{len(states)} rows came with {len(units)} units. Give one unit, or one per row.")
+        check_units(units, states.shape[1], layer)
+        most, place = states[torch.arange(len(states)), units].max(1)
         slope = torch.autograd.grad(most.sum(), x, allow_unused=True)[0] if most.requires_grad else None
     if slope is None:
         raise ValueError(f"No gradient leads from {layer!r} to the rows.")
     size = slope.detach().abs().double().cpu()
+    size = size if picture is None else size.reshape(len(size), *picture)
     field, box = (torch.stack([_span(size, axis, part) for axis in range(1, size.ndim)], 1) for part in (1.0, SHARE))
     return Evidence(most.detach().float().cpu(), place.cpu(), slope.detach().float().cpu(), field, box)
 

@@ -98,19 +98,50 @@ def favourites(
         >>> [round(abs(value), 2) for value in found.inputs[0].tolist()], found.agreement > 0.99
         ([0.0, 0.6, 0.8], True)
     """
+    return favourites_of(
+        module, layer, [unit], shape, low=low, high=high, norm=norm, picture=picture, manner=manner, starts=starts, seed=seed
+    )[0]  # fmt: skip
+
+
+def favourites_of(
+    module: nn.Module,
+    layer: str,
+    units: Sequence[int],
+    shape: Sequence[int],
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    norm: float | None = None,
+    picture: Sequence[int] | None = None,
+    manner: Manner | None = None,
+    starts: int = 9,
+    seed: int = 0,
+) -> list[Favourite]:
+    """`favourites` of several units of a layer at once: each starts from the same inputs, as it would alone.
+
+    Example:
+        >>> net = nn.Linear(3, 2)
+        >>> [len(each.inputs) for each in favourites_of(net, "", [0, 1], (3,), norm=1.0, starts=4)]
+        [4, 4]
+    """
     place = _Place.of(tuple(shape), low, high, norm, None if picture is None else tuple(picture))
     if starts < 2:
         raise ValueError(f"Whether starts agree takes at least 2 of them, got {starts}.")
     manner = manner or (PLAIN if picture is None else Manner())
     chance = torch.Generator().manual_seed(seed)
-    begin = place.random(starts, chance)
+    begin = place.random(starts, chance).repeat(len(units), 1, 1, 1)
+    score = _Units(module, layer, [unit for unit in units for _ in range(starts)], place)
     with frozen(module):
-        x = _climb(_Unit(module, layer, unit, place), begin, manner, chance)
-        score = _Unit(module, layer, unit, place)
-        states, before = score(x), score(place.random(starts, chance))
+        x = _climb(score, begin, manner, chance)
+        states, before = score(x), score(place.random(starts, chance).repeat(len(units), 1, 1, 1))
+    parts = (values.split(starts) for values in (x, begin, states, before))
+    return [_favourite(a, b, c, d, tuple(shape)) for a, b, c, d in zip(*parts, strict=True)]
+
+
+def _favourite(x: Tensor, begin: Tensor, states: Tensor, before: Tensor, shape: tuple[int, ...]) -> Favourite:
     order = states.argsort(descending=True, stable=True)
     stuck = int((x == begin).flatten(1).all(1).sum())
-    return Favourite(x[order].view(starts, *shape), states[order], _agreement(x.flatten(1)), float(before.max()), stuck)
+    return Favourite(x[order].view(len(x), *shape), states[order], _agreement(x.flatten(1)), float(before.max()), stuck)
 
 
 @dataclass(frozen=True)
@@ -172,30 +203,32 @@ class _Place:
         return x.clamp(self.low, self.high)
 
 
-class _Unit:
-    """The state of a unit for inputs laid out by a place."""
+class _Units:
+    """The states of units, one per input, for inputs laid out by a place."""
 
-    def __init__(self, module: nn.Module, layer: str, unit: int, place: _Place) -> None:
-        self.module, self.layer, self.unit, self.place = module, layer, unit, place
+    def __init__(self, module: nn.Module, layer: str, units: list[int], place: _Place) -> None:
+        self.module, self.layer, self.units, self.place = module, layer, units, place
 
     def in_graph(self, x: Tensor) -> Tensor:
         (found,) = in_graph(self.module, [self.layer], x.reshape(len(x), *self.place.shape))
         states = found.states
-        check_units([self.unit], states.shape[1], self.layer)
-        return states[:, self.unit].mean(1)
+        check_units(self.units, states.shape[1], self.layer)
+        return states[torch.arange(len(states)), self.units].mean(1)
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.in_graph(x).detach().float().cpu()
 
 
-def _climb(unit: _Unit, x: Tensor, manner: Manner, chance: torch.Generator) -> Tensor:
+def _climb(unit: _Units, x: Tensor, manner: Manner, chance: torch.Generator) -> Tensor:
     speed = torch.zeros_like(x)
     place = unit.place
     reach = [round(manner.jitter * size) for size in place.layout[1:]] if place.pictured else [0, 0]
     for step in range(manner.steps):
         shift = tuple(int(torch.randint(-far, far + 1, (), generator=chance)) for far in reach)
         seen = x.roll(shift, (2, 3)).requires_grad_()
-        (up,) = torch.autograd.grad(unit.in_graph(seen).sum(), seen)
+        (up,) = torch.autograd.grad(unit.in_graph(seen).sum(), seen, allow_unused=True)
+        if up is None:
+            raise ValueError(f"No gradient leads from {unit.layer!r} to the rows, as where they are symbols.")
         moves = up.flatten(1).norm(dim=1) > 0
         up = _of_length_one(up.roll((-shift[0], -shift[1]), (2, 3)))
         if manner.variation and place.pictured:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from layerwise.lens.information import Information
 from layerwise.lens.mistakes import interval
-from layerwise.lens.rebuilding import Rebuilt
+from layerwise.lens.rebuilding import Rebuilt, rebuild
 
 LEAST = 10  # rows of each class, and rows for rebuilding: six to fit, two to choose the ridge, two held out
 RIDGES = (1.0, 1e-2, 1e-4)  # as shares of the rows, for standardised codes, in rebuilding
@@ -170,10 +170,7 @@ def rebuild_linearly(codes: Tensor, inputs: Tensor, *, scale: Tensor | None = No
     standard = Standard(x[fit])
     ridge = _Ridge(standard(x[fit]), y[fit])
     best = min(RIDGES, key=lambda each: float((ridge(standard(x[choose]), each) - y[choose]).square().sum()))
-    miss = (ridge(standard(x[test]), best) - y[test]).square().sum(0)
-    scatter = (y[test] - y[test].mean(0)).square().sum(0)
-    explained = torch.where(scatter > 0, 1 - miss / scatter, float("nan"))
-    return Rebuilt(float(miss.sum()) / len(test), float(scatter.sum()) / len(test), explained.numpy())
+    return rebuild(lambda codes: ridge(standard(codes), best), y[test], x[test])
 
 
 class _Ridge:

@@ -33,13 +33,19 @@ class Rebuilt:
 
 @torch.no_grad()
 def rebuild(
-    through: Callable[[Tensor], Tensor], rows: Tensor, *, scale: Tensor | None = None, size: int = 500
+    through: Callable[[Tensor], Tensor],
+    rows: Tensor,
+    codes: Tensor | None = None,
+    *,
+    scale: Tensor | None = None,
+    size: int = 500,
 ) -> Rebuilt:
-    """Squared errors of `through(rows)`, in float64, `size` rows at a time, beside those of the mean row.
+    """Squared errors of what comes back, in float64, `size` rows at a time, beside those of the mean row.
 
     Arguments:
-        through: From rows (n, features) to rows of the same shape: encode and decode.
+        through: From rows (n, features) to rows of the same shape: encode and decode; or from `codes`, if they are given.
         rows: Shape (n, features), n >= 1.
+        codes: Shape (n, ...): what the rows are rebuilt from.
         scale: Units to measure each feature's error in, shape (features,), > 0: columns of a table are not comparable
             otherwise.
 
@@ -53,8 +59,8 @@ def rebuild(
     miss = torch.zeros(rows.shape[1], dtype=torch.float64)
     mean = rows.double().mean(0)
     scatter = torch.zeros_like(miss)
-    for x in rows.split(size):
-        back = through(x).to("cpu")
+    for x, code in zip(rows.split(size), (rows if codes is None else codes).split(size), strict=True):
+        back = through(code).to("cpu")
         if back.shape != x.shape:
             raise ValueError(
                 f"Rows of shape {tuple(x.shape)} came back as {tuple(back.shape)}: they cannot be compared."

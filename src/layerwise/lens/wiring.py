@@ -90,6 +90,39 @@ def outputs_of(module: nn.Module, layer: str, unit: int, above: str, rows: Any, 
     return _strongest(given[:, :, 0], count)
 
 
+@dataclass(frozen=True)
+class Connections:
+    """What all units of a layer get from all of one below, as in `Wired`: `mean` and `strength` are (units, units below)."""
+
+    mean: Tensor
+    strength: Tensor
+    rows: int
+
+
+def connections(module: nn.Module, below: str, layer: str, rows: Any) -> Connections:
+    """`inputs_of` for every unit of a layer at once: one pass up, and one pass back per unit.
+
+    Raises:
+        ValueError: As `inputs_of`.
+
+    Example:
+        >>> net = nn.Sequential(nn.Identity(), nn.Linear(3, 1))
+        >>> net[1].weight.data = torch.tensor([[0.0, 2.0, -1.0]])
+        >>> connections(net, "0", "1", torch.tensor([[1.0, 1.0, 5.0]])).mean.tolist()
+        [[0.0, 2.0, -5.0]]
+    """
+    mean, square = [], []
+    with frozen(module):
+        low, high = in_graph(module, [below, layer], rows)
+        given, states = low.states.detach(), high.states.sum((0, 2))
+        for unit in range(len(states)):
+            slope = low.shaped(_slope(states[unit], low.tensor, below, layer, retain_graph=True))
+            carried = (given * slope).sum(2)
+            mean.append(carried.mean(0))
+            square.append(carried.square().mean(0))
+    return Connections(torch.stack(mean).cpu(), torch.stack(square).sqrt().cpu(), len(given))
+
+
 def nearest_units(
     columns: Tensor, unit: int, *, count: int = 10, centred: bool = True
 ) -> tuple[list[int], list[float]]:
@@ -123,10 +156,14 @@ def nearest_units(
     return order.tolist(), likeness[order].tolist()
 
 
-def _slope(score: Tensor, source: Tensor, below: str, layer: str, create_graph: bool = False) -> Tensor:
+def _slope(
+    score: Tensor, source: Tensor, below: str, layer: str, *, create_graph: bool = False, retain_graph: bool = False
+) -> Tensor:
     slope = None
     if score.requires_grad:
-        (slope,) = torch.autograd.grad(score, source, create_graph=create_graph, allow_unused=True)
+        (slope,) = torch.autograd.grad(
+            score, source, create_graph=create_graph, retain_graph=retain_graph or create_graph, allow_unused=True
+        )
     if slope is None:
         raise ValueError(f"No gradient leads from {layer!r} to {below!r}: it does not lie below it.")
     return slope

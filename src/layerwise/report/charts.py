@@ -55,26 +55,138 @@ def plane(
     return svg(parts + _axis_names(x, y), alt)
 
 
-def log_chart(series: Sequence[dict[str, Any]], names: Sequence[str], *, y: str, alt: str) -> Markup:
-    """Positive values over named places, on a logarithmic scale; a value of 0 is left out."""
-    values = [value for each in series for value in each["values"] if value and value > 0]
-    low, high = (min(values), max(values)) if values else (0.1, 1.0)
-    first, last = math.floor(math.log10(low)), max(math.ceil(math.log10(high)), math.floor(math.log10(low)) + 1)
-    down = linear(first, last, HEIGHT - BOTTOM, TOP)
-    every = max(1, -(-(last - first) // 6))
-    powers = range(first, last + 1, every)
-    across = linear(0, max(len(names) - 1, 1), LEFT + 22, WIDTH - RIGHT - 22)
-    parts = [
-        Markup('<g class="grid">{}</g>').format(
-            Markup().join(_rule(down(power), LEFT, WIDTH - RIGHT) for power in powers)
-        )
+def over_layers(
+    series: Sequence[dict[str, Any]],
+    names: Sequence[str],
+    *,
+    y: str,
+    alt: str,
+    log: bool = False,
+    top: float | None = None,
+    marks: Sequence[tuple[float, str]] = (),
+) -> Markup:
+    """Figures over the layers of a net, from the input on.
+
+    Arguments:
+        series: Each with `values` and `style`, and perhaps `low` and `high`, the ends of a band. None is no figure.
+        names: Of the layers.
+        log: Whether the scale is logarithmic; then a value of 0 is left out.
+        top: The largest value that there can be; the scale goes from 0 to it. None for as far as the values go.
+        marks: Values to compare with, and their names.
+    """
+    tilted = 6.2 * max(map(len, names)) > (WIDTH - LEFT - RIGHT) / max(len(names), 1)
+    below = 12 + min(80.0, 4.6 * max(map(len, names))) if tilted else 0.0
+    height, base = HEIGHT + below, HEIGHT - 24.0
+    across = linear(0, max(len(names) - 1, 1), LEFT + 18, WIDTH - RIGHT - 18)
+    every = [
+        value
+        for each in series
+        for key in ("values", "low", "high")
+        for value in each.get(key) or ()
+        if value is not None
     ]
-    parts += [_power(power, down(power)) for power in powers]
-    parts += [text(across(at), HEIGHT - BOTTOM + 15, name, "tick", "middle") for at, name in enumerate(names)]
+    place, parts = _log_scale(every, base) if log else _plain_scale([*every, *(at for at, _ in marks)], top, base)
+    parts += [_layer_name(across(at), base + 15, name, tilted) for at, name in enumerate(names)]
+    parts += [piece for at, name in marks for piece in _level(place(at), name)]
     for each in series:
-        points = [(across(at), down(math.log10(v))) for at, v in enumerate(each["values"]) if v and v > 0]
-        parts += [_line(points, each["style"]), *(_dot(*point, each["style"]) for point in points)]
-    return svg(parts + _axis_names("", y), alt)
+        usable = [at for at, value in enumerate(each["values"]) if value is not None and (value > 0 or not log)]
+        if each.get("low"):
+            ends = [(across(at), place(each["low"][at]), place(each["high"][at])) for at in usable]
+            parts.append(_band(ends, each["style"]))
+        points = [(across(at), place(each["values"][at])) for at in usable]
+        parts += [
+            _line(points, each["style"]) if len(points) > 1 else Markup(),
+            *(_dot(*point, each["style"]) for point in points),
+        ]
+    return svg([*parts, text(0, 10, y, "name", "start")], alt, height)
+
+
+def _log_scale(values: Sequence[float], base: float) -> tuple[Scale, list[Markup]]:
+    used = [value for value in values if value > 0] or [0.1, 1.0]
+    first = math.floor(math.log10(min(used)))
+    last = max(math.ceil(math.log10(max(used))), first + 1)
+    down = linear(first, last, base, TOP)
+    powers = range(first, last + 1, max(1, -(-(last - first) // 6)))
+    rules = Markup().join(_rule(down(power), LEFT, WIDTH - RIGHT) for power in powers)
+    return (lambda value: down(math.log10(max(value, 10.0**first)))), [
+        Markup('<g class="grid">{}</g>').format(rules),
+        *(_power(power, down(power)) for power in powers),
+    ]
+
+
+def _plain_scale(values: Sequence[float], top: float | None, base: float) -> tuple[Scale, list[Markup]]:
+    low, high = min([0.0, *values]), max([0.0, *values]) if top is None else top
+    ticks = nice_ticks(low, high or 1.0)
+    down = linear(ticks[0], ticks[-1], base, TOP)
+    return down, [_grid(ticks, down, WIDTH)]
+
+
+def _layer_name(x: float, y: float, name: str, tilted: bool) -> Markup:
+    if not tilted:
+        return text(x, y, name, "tick", "middle")
+    shown = name if len(name) <= 18 else name[:17] + "…"
+    turned = '<text class="tick" x="{0}" y="{1}" text-anchor="end" transform="rotate(-40 {0} {1})">{2}</text>'
+    return Markup(turned).format(f(x + 4), f(y - 4), shown)
+
+
+def _level(y: float, name: str) -> list[Markup]:
+    return [
+        Markup('<path class="mark" d="M{0} {2}H{1}"/>').format(LEFT, f(WIDTH - RIGHT), f(y)),
+        text(WIDTH - RIGHT, y - 4, name, "tick over", "end"),
+    ]
+
+
+def _band(ends: Sequence[tuple[float, float, float]], style: str) -> Markup:
+    """Between two curves; for a single place a bar."""
+    if len(ends) == 1:
+        ((x, low, high),) = ends
+        ends = [(x - 3, low, high), (x + 3, low, high)]
+    there = "L".join(f"{f(x)} {f(low)}" for x, low, _ in ends)
+    back = "L".join(f"{f(x)} {f(high)}" for x, _, high in reversed(ends))
+    return Markup('<path class="band {}" d="M{}L{}Z"/>').format(style, there, back)
+
+
+def table_of(values: Sequence[Sequence[float | None]], names: Sequence[str], *, alt: str) -> Markup:
+    """A square table of values in [0, 1], such as the similarity of layers with each other: the darker the larger."""
+    left = 8 + min(110.0, 6.2 * max(map(len, names)))
+    side = min((WIDTH - left) / len(names), 44.0)
+    parts, figures = [], side >= 26
+    for line, row in enumerate(values):
+        parts.append(text(left - 6, side * (line + 0.5) + 4, shortened(names[line]), "tick", "end"))
+        for column, value in enumerate(row):
+            if value is None:
+                continue
+            share = min(max(value, 0.0), 1.0)
+            parts.append(Markup('<rect class="cell" x="{}" y="{}" width="{}" height="{}" style="--share: {}"/>').format(
+                f(left + side * column), f(side * line), f(side - 1), f(side - 1), f"{share:.2f}"))  # fmt: skip
+            if figures:
+                style = "inside cell-text" if share > 0.55 else "cell-text"
+                parts.append(
+                    text(
+                        left + side * (column + 0.5),
+                        side * (line + 0.5) + 3.5,
+                        f"{value:.2f}".lstrip("0") if value < 0.995 else "1",
+                        style,
+                        "middle",
+                    )
+                )
+    parts += [
+        Markup('<text class="tick" x="{0}" y="{1}" text-anchor="end" transform="rotate(-40 {0} {1})">{2}</text>').format(
+            f(left + side * (column + 0.7)), f(side * len(names) + 10), shortened(name)) for column, name in enumerate(names)
+    ]  # fmt: skip
+    return svg(
+        parts, alt, side * len(names) + 16 + 4.4 * min(max(map(len, names)), 18), max(WIDTH, left + side * len(names))
+    )
+
+
+def shortened(name: str, letters: int = 18) -> str:
+    """A name that fits.
+
+    Example:
+        >>> shortened("a very long name of a class")
+        'a very long name …'
+    """
+    return name if len(name) <= letters else name[: letters - 1] + "…"
 
 
 def _power(power: int, at: float) -> Markup:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import itertools
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable
@@ -200,16 +202,6 @@ def in_words(value: str) -> str:
     return value[:1].lower() + value[1:]
 
 
-def shortened(name: str, letters: int = 16) -> str:
-    """A name that fits.
-
-    Example:
-        >>> shortened("a very long name of a class")
-        'a very long nam…'
-    """
-    return name if len(name) <= letters else name[: letters - 1] + "…"
-
-
 # -- tables ------------------------------------------------------------------------------------------------------------
 
 
@@ -244,6 +236,15 @@ def shade(count: int, total: int, right: bool) -> str:
     return (
         "zero" if not count else f"{'right' if right else 'wrong'}{1 + sum(count > limit * total for limit in limits)}"
     )
+
+
+def _sweep(rung: dict[str, Any], about: str) -> list[dict[str, Any]]:
+    """The bounds by samples of a layer's information, for all noises."""
+    return [each for each in rung["information"] if each["about"] == about and each["method"] == "samples"]
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else factor * value
 
 
 # -- what templates ask of the findings --------------------------------------------------------------------------------
@@ -296,7 +297,7 @@ class Page:
     def text(self, number: int, letters: int = 160) -> str:
         """What a row says, if it is a text."""
         texts = self.found["gallery"]["texts"]
-        return shortened(texts[self.at[number]], letters) if texts else ""
+        return charts.shortened(texts[self.at[number]], letters) if texts else ""
 
     def sound(self, number: int) -> str:
         """The address of a row that can be heard; "" of others."""
@@ -351,7 +352,9 @@ class Page:
         """A panel of the map."""
         rows = self.found["map"]["rows"]
         styles = [self._style(row) for row in rows]
-        labels = [(shortened(self.name(code)), self.colour(code), place) for code, place in self._middles(panel)]
+        labels = [
+            (charts.shortened(self.name(code), 16), self.colour(code), place) for code, place in self._middles(panel)
+        ]
         words = f"Map of the {in_words(panel['space'])} by {panel['method']}: {len(rows)} rows, coloured by class"
         return charts.scatter(panel["points"], styles, labels, alt=words)
 
@@ -416,6 +419,56 @@ class Page:
         """As inside a sentence."""
         return in_words(name)
 
+    # Layers
+
+    def series(self, figure: str, styles: list[str], share: float) -> list[dict[str, Any]]:
+        """A figure of all sides of the ladder over the layers; empty if none has it."""
+        found = []
+        for side, style in zip(self.found["ladder"]["sides"], itertools.cycle(styles)):
+            if figure in side["bands"]:
+                bands = side["bands"][figure]
+                mean, low, high = ([_times(each[at], share) for each in bands] for at in range(3))
+                found.append(
+                    {"values": mean, "style": style} | ({"low": low, "high": high} if side["nets"] > 1 else {})
+                )
+        return found
+
+    def probes(self, styles: list[str]) -> list[dict[str, Any]]:
+        """Accuracies of the linear probes in per cent: with the interval of this net, of others, and for shuffled labels."""
+        series, probes = self.series("probe", styles, 100), [rung["probe"] for rung in self.found["ladder"]["rungs"]]
+
+        def of(key: str) -> list[float | None]:
+            return [_times(probe[key] if probe else None, 100) for probe in probes]
+
+        if "low" not in series[0]:
+            series[0] |= {"low": of("low"), "high": of("high")}
+        return [{"values": of("null"), "style": "null"}, *series]
+
+    def told(self, about: str) -> dict[str, Any] | None:
+        """Bounds of an information over the layers, for the least noise at which no bound is at its cap."""
+        layers = [_sweep(rung, about) for rung in self.found["ladder"]["rungs"]]
+        if not any(layers):
+            return None
+        at = self.noise
+        middle = [each[at] if each else None for each in layers]
+        series = [{"values": [each and each["lower"] for each in middle], "low": [each and each["lower"] for each in middle],
+                   "high": [each and each["upper"] for each in middle], "style": "train"}]  # fmt: skip
+        if about == "T;Y":
+            series.insert(0, {"values": [each and each["null"] for each in middle], "style": "null"})
+        first = next(each for each in middle if each)
+        known = [each["upper"] for each in middle if each]
+        cap = first["cap"] if about == "T;Y" or max(known) > 0.5 * first["cap"] else None
+        share = self.found["ladder"]["shares"][at]
+        return {"series": series, "cap": cap, "rows": first["rows"], "share": share}
+
+    @property
+    def noise(self) -> int:
+        """Which noise of the sweep is drawn: the least at which no layer's information about the input is at its cap."""
+        ladder = self.found["ladder"]
+        sweeps = [sweep for rung in ladder["rungs"] if (sweep := _sweep(rung, "X;T"))]
+        capped = [any(sweep[at]["capped"] for sweep in sweeps) for at in range(len(ladder["shares"]))]
+        return capped.index(False) if False in capped else len(capped) - 1
+
     def gallery_data(self) -> dict[str, Any]:
         """What the script says about a row."""
         gallery = self.found["gallery"]
@@ -427,5 +480,30 @@ class Page:
         return data if self.thumbnails is None else data | {"across": self.sheet[1]}
 
     def layer_data(self, layer: dict[str, Any]) -> dict[str, Any]:
-        """What the script says about the units of a layer."""
-        return {key: layer[key] for key in ("label", "address", "units", "strongest", "states")}
+        """What the script says about the units of a layer; its pictures as sheets."""
+        left = ("weights", "boxes", "liked", "kind")
+        data = {key: value for key, value in layer.items() if key not in left}
+        data |= {"boxes": unpack(layer["boxes"]).tolist() if layer["boxes"] else None, "code": self._code(layer)}
+        data["sheet"] = self._sheet(unpack(layer["weights"]), True) if layer["weights"] else None
+        if layer["liked"]:
+            liked = {key: value for key, value in layer["liked"].items() if key != "pictures"}
+            drawn = layer["liked"]["pictures"]
+            data["liked"] = liked | {"sheet": self._sheet(unpack(drawn), False) if drawn else None}
+        return data
+
+    @staticmethod
+    def _sheet(array: np.ndarray, signed: bool) -> dict[str, Any]:
+        address, across = pictures.sheet(array, signed=signed)
+        return {"address": address, "across": across, "shape": array.shape[1] / array.shape[2], "width": array.shape[2]}
+
+    def _code(self, layer: dict[str, Any]) -> str:
+        """The line of Python that finds what a unit likes best; # stands for its number."""
+        data = self.found["data"]
+        shape = f"picture={tuple(data['shape'])}, " if self.image else ""
+        low, high = (charts.number(data[end]).replace("\N{MINUS SIGN}", "-") for end in ("low", "high"))
+        return f'lens.favourites(net, "{layer["name"]}", #, rows.shape[1:], {shape}low={low}, high={high})'
+
+    @staticmethod
+    def block(value: Any) -> Markup:
+        """Data for the script: JSON that cannot end the element it stands in."""
+        return Markup(json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"))

@@ -42,12 +42,12 @@ def signed_picture(values: np.ndarray) -> str:
     return data_uri(image, transparency=bytes(round(255 * abs(step) / STEPS) for step in range(-STEPS, STEPS + 1)))
 
 
-def sheet(pictures: np.ndarray) -> tuple[str, int]:
-    """Many pictures, shape (k, height, width[, 3]), in one, and how many there are in a row of it."""
+def sheet(pictures: np.ndarray, *, signed: bool = False) -> tuple[str, int]:
+    """Many pictures, shape (k, height, width[, 3]), in one, and how many there are in a row of it; bytes, or signed values."""
     across = max(1, int(np.ceil(np.sqrt(len(pictures)))))
     down = -(-len(pictures) // across)
     height, width, *colour = pictures.shape[1:]
-    full = np.zeros((across * down, height, width, *colour), np.uint8)
+    full = np.zeros((across * down, height, width, *colour), pictures.dtype)
     full[: len(pictures)] = pictures
     grid = full.reshape(down, across, height, width, *colour).swapaxes(1, 2)
-    return plain_picture(grid.reshape(down * height, across * width, *colour)), across
+    return (signed_picture if signed else plain_picture)(grid.reshape(down * height, across * width, *colour)), across

@@ -16,7 +16,7 @@ from layerwise.estimators.network_base import NetworkEstimator
 from layerwise.findings import Curve, Setting
 from layerwise.recurrent import Recurrent
 from layerwise.stack import Stack
-from layerwise.subject.subject import Subject
+from layerwise.subject.subject import Subject, cross_entropy
 from layerwise.units import Bernoulli, Gaussian, Rectified, Units
 
 WORDS = {
@@ -104,7 +104,7 @@ def _stacked(name: str, model: Any) -> Subject:
         scale=None if standard is None else standard.std.cpu(),
         stack=stack if learned or not classifies else None,
         generative="the pre-trained stack, before back-propagation" if classifies else "the model itself",
-        start=_weights(stack) if tuned and learned else None, logits=tuned,
+        start=_weights(stack) if tuned and learned else None, loss=cross_entropy if tuned else None,
         dream=(lambda labels, steps, seed: model.generate(len(labels), label=labels, steps=steps, random_state=seed))
         if dreams else None, tuned_whole=name == "DeepAutoencoder", **common,
     )  # fmt: skip
@@ -139,7 +139,8 @@ def _network(name: str, model: NetworkEstimator) -> Subject:
         units=[_units(part) for part in parts], visible="symbols" if model.vocabulary else "standardised",
         kinds=[_kind(part) for part in parts], work=100.0 * model.work_,
         weights=[weight.cpu() for weight in lens.linear_weights(dense).values()] if model.net_ == "mlp" else [],
-        scale=entrance.get_buffer("std").cpu() if model.net_ == "mlp" else None, logits=hasattr(model, "classes_"),
+        scale=entrance.get_buffer("std").cpu() if model.net_ == "mlp" else None,
+        loss=cross_entropy if hasattr(model, "classes_") else None,
         filters=None if convolution is None else convolution.weight.detach().cpu(), symbols=model.vocabulary, **common,
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from layerwise.lens.names import wanted
 from layerwise.lens.running import evaluating, run, to_module
 from layerwise.lens.targets import answers
 from layerwise.lens.vitals import kind_of
-from layerwise.subject.subject import Subject
+from layerwise.subject.subject import Subject, cross_entropy
 from layerwise.units import Bernoulli, Gaussian, Rectified, Units
 
 MOST = 24  # layers that are looked at unless they are named
@@ -54,18 +54,26 @@ def of_module(
     why, classes = _classes(output, len(rows))
     name = type(module).__name__
     return Subject(
-        name=name, words=name, what="the module", module=module, stages=list(seen),
-        labels=list(seen), units=kinds, visible="symbols" if symbols else "numbers",
-        kinds=[KINDS[type(kind)] + (" maps" if len(each.positions) == 2 else " features of steps" if each.positions else "")
-               for kind, each in zip(kinds, seen.values(), strict=True)],
+        name=name, words=name, what="the module", module=module,
+        stages=list(seen), labels=[_label(name) for name in seen], units=kinds, visible="symbols" if symbols else "numbers",
+        kinds=[_kind(kind, each) for kind, each in zip(kinds, seen.values(), strict=True)],
         features=math.prod(shape), shape=shape, whole=bool(symbols), symbols=symbols,
         work=100.0 * sum(p.numel() for p in module.parameters()), weights=_dense(module, list(seen), math.prod(shape)),
-        filters=_filters(module, list(seen)), classes=classes, logits=classes is not None,
+        filters=_filters(module, list(seen)), classes=classes, loss=None if classes is None else cross_entropy,
         log_proba=None if classes is None else _log_proba(module, shape, bool(symbols)),
         missing={"Dreams": "a module that is given as it is holds no model of rows to draw from",
-                 "Reconstructions": "a module that is given as it is has no way back down", "Gradients": "how the module "
+                 "Reconstructions": "a module that is given as it is has no way back down",
+                 "Gradients": "how the module "
                  "learned is not known here", **({"Mistakes": why} if why else {}), **left},
     )  # fmt: skip
+
+
+def _kind(kind: Units, seen: lens.Seen) -> str:
+    return KINDS[type(kind)] + (" maps" if len(seen.positions) == 2 else " features of steps" if seen.positions else "")
+
+
+def _label(name: str) -> str:
+    return f"Layer {name}" if name.isdecimal() else name or "The whole"
 
 
 def _symbols(module: nn.Module, rows: Tensor) -> int | None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from layerwise.findings import Curve, Setting
 from layerwise.lens import Seen
+from layerwise.lens.targets import answers
 from layerwise.recurrent import Summary
 from layerwise.stack import Stack
 from layerwise.units import Units
@@ -41,7 +42,7 @@ class Subject:
         classes: What the model calls its classes; None if it knows none.
         columns: Names of the features that it was fitted with; None if they had none.
         log_proba: From rows (n, features) to log-probabilities (n, classes); None for what does not classify.
-        logits: Whether the module's output are scores of the classes.
+        loss: From the module's output and the classes of some rows to a number; None for what does not classify.
         dream: From labels, Gibbs steps and a seed to rows of these labels; None for what cannot.
         stack: What encodes and decodes, if it learned to; `generative` says what it is.
         tuned_whole: Whether the way down was tuned from the top code only.
@@ -73,7 +74,7 @@ class Subject:
     classes: Sequence[Any] | None = None
     columns: list[str] | None = None
     log_proba: Callable[[np.ndarray], np.ndarray] | None = None
-    logits: bool = False
+    loss: Callable[[Any, Tensor], Tensor] | None = None
     dream: Callable[[np.ndarray, int, int], np.ndarray] | None = None
     stack: Stack | None = None
     generative: str = ""
@@ -109,6 +110,11 @@ class Subject:
             kinds=[self.kinds[i] for i in at], weights=[], stack=None, start=None,
             missing=self.missing | {"Reconstructions": "some layers could not be looked at"},
         )  # fmt: skip
+
+
+def cross_entropy(output: Any, labels: Tensor) -> Tensor:
+    """The loss of a module that answers with scores of classes."""
+    return F.cross_entropy(answers(output, len(labels)), labels)
 
 
 def code_of(seen: Seen) -> Tensor:

@@ -1,7 +1,8 @@
 // Everything is in the page; nothing is fetched.
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const percent = share => `${(100 * share).toFixed(share > .995 ? 1 : 0)} %`;
-const digits = (value, count = 3) => value === null ? "–" : String(+value.toPrecision(count)).replace("-", "−");
+const digits = (value, count = 3) => value === null ? "–" :
+  (value && Math.abs(value) < 1e-3 ? value.toExponential(1) : String(+value.toPrecision(count))).replaceAll("-", "−");
 
 // Data in the page is read when it is first asked for
 const held = new Map();
