@@ -92,13 +92,13 @@ def test_strongest_rows_are_those_of_the_module() -> None:
         maps = model.first(torch.as_tensor(x)).flatten(2).amax(2).numpy()
     page = found("convolutional").layers[0]
     for unit in range(6):
-        assert np.allclose(maps[page.strongest[unit] - 0, unit], page.states[unit], rtol=1e-4)
-        assert page.states[unit, 0] == pytest.approx(maps[:, unit].max(), rel=1e-4)
+        assert np.allclose(maps[page.strongest[unit], unit], page.states[unit, :6], rtol=1e-3)
+        assert page.states[unit, 0] == pytest.approx(maps[:, unit].max(), rel=1e-3)
 
 
 def test_a_chain_of_linear_maps_has_weights_and_an_activation_those_below_it() -> None:
     weights, model = found("dense").weights, made("dense")[0]
-    assert [each.label for each in weights] == ["0", "1", "3", "4", "Output"]
+    assert [each.label for each in weights] == ["Layer 0", "Layer 1", "Layer 3", "Layer 4", "Output"]
     strongest = weights[0].unit
     linear = nn.Sequential(model[0], model[3])
     derivative = torch.autograd.functional.jacobian(linear, torch.rand(64)).numpy()
