@@ -310,6 +310,16 @@ def test_pictures_stay_smooth_at_any_size(size: int) -> None:
     assert found.states[0] > found.random
 
 
+def test_what_a_fine_filter_likes_is_found_in_a_large_picture_too() -> None:
+    """A convolution that answers edges a few pixels wide, at 224 x 224: its favourite is far above what chance finds."""
+    net = nn.Sequential(nn.Conv2d(1, 1, 9, 4, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(54 * 54, 1, bias=False))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.linspace(-1, 1, 9).expand(1, 1, 9, 9))
+        net[3].weight.fill_(1 / 54**2)
+    found = lens.favourites(net, "3", 0, (1, 224, 224), low=0, high=1, picture=(1, 224, 224), starts=2)
+    assert found.states.min() > 2 * found.random > 0
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

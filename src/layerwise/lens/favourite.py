@@ -14,6 +14,7 @@ from layerwise.lens.passes import check_units, frozen, in_graph
 
 STEP = 0.15  # of the range, per step, as the root mean square of the change
 MOMENTUM = 0.8
+PIXELS = 0.4  # standard deviation of the blur of a picture after each step: it keeps single pixels from standing out
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,13 @@ class Manner:
     """How pictures are kept legible. All lengths are shares of the picture, so that 28 x 28 looks like 224 x 224.
 
     Arguments:
-        blur: Standard deviation of the blur after each step, at the start; it falls to a half.
+        blur: Standard deviation of the blur that the gradient goes through, at the start; it falls to a half.
         jitter: How far the picture is shifted at random before each step, either way.
         variation: Weight of the total variation's gradient beside that of the unit, both of length 1.
         steps: Of gradient ascent.
     """
 
-    blur: float = 0.03
+    blur: float = 0.04
     jitter: float = 0.05
     variation: float = 0.25
     steps: int = 120
@@ -73,8 +74,10 @@ def favourites(
     """Gradient ascent on the input (Erhan et al., 2009, section 3.1), regularised where the input is a picture.
 
     Every step goes equally far along the unit's gradient, with momentum. For pictures the gradient of the total variation is
-    taken off it (Mahendran & Vedaldi, 2015), the input is shifted at random before each step (Olah et al., 2017) and blurred
-    after it (Yosinski et al., 2015).
+    taken off it (Mahendran & Vedaldi, 2015), the input is shifted at random before each step, and the gradient goes through a
+    blur before its length is set (Olah et al., 2017: shifts, and coarse before fine). To blur the input itself after each step,
+    as Yosinski et al. (2015) do, is kept to single pixels: more of it leaves nothing where the gradient is fine beside the
+    picture, as in nets for 224 x 224.
 
     Arguments:
         module: Any module that takes rows.
@@ -230,14 +233,18 @@ def _climb(unit: _Units, x: Tensor, manner: Manner, chance: torch.Generator) -> 
         if up is None:
             raise ValueError(f"No gradient leads from {unit.layer!r} to the rows, as where they are symbols.")
         moves = up.flatten(1).norm(dim=1) > 0
-        up = _of_length_one(up.roll((-shift[0], -shift[1]), (2, 3)))
+        share = step / manner.steps
+        up = up.roll((-shift[0], -shift[1]), (2, 3))
+        spreads = [manner.blur * (1 - 0.5 * share) * size for size in place.layout[1:]]
+        if manner.blur and place.pictured:  # before its length is set to 1: what is fine must not use the length up
+            up = _blurred(up, spreads)
+        up = _of_length_one(up)
         if manner.variation and place.pictured:
             up = up - manner.variation * _of_length_one(_variation_slope(x))
         speed = MOMENTUM * speed + (1 - MOMENTUM) * up * math.sqrt(up[0].numel())
-        share = step / manner.steps
         ahead = x + STEP * place.span * (1 - share) * speed
         if manner.blur and place.pictured:
-            ahead = _blurred(ahead, [manner.blur * (1 - 0.5 * share) * size for size in place.layout[1:]])
+            ahead = _blurred(ahead, [PIXELS, PIXELS])
         x = torch.where(moves[:, None, None, None], place.inside(ahead), x)
     return x.detach()
 
