@@ -1,6 +1,6 @@
 // Everything is in the page; nothing is fetched.
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
-const percent = share => `${(100 * share).toFixed(share > .995 ? 1 : 0)} %`;
+const percent = share => `${(100 * share).toFixed(share > .995 && share < 1 ? 1 : 0)}\u202f%`;
 const digits = (value, count = 3) => value === null ? "–" :
   (value && Math.abs(value) < 1e-3 ? value.toExponential(1) : String(+value.toPrecision(count))).replaceAll("-", "−");
 

@@ -116,8 +116,10 @@ function rowItem(row, state, box) {
   const shown = pictured() ? make("span", { class: "framed" }, picture(row), box ? make("i", { class: "box", style: {
     top: `${box[0] / 2.55}%`, height: `${(box[1] - box[0]) / 2.55}%`, left: `${box[2] / 2.55}%`, width: `${(box[3] - box[2]) / 2.55}%` } }) : null) : null;
   const text = data("gallery").texts[place(row)], sound = document.querySelector(`audio[data-row="${row}"]`);
+  const unusual = (data("gallery").unusual[place(row)] ?? []).slice(0, 2);
   return make("li", {}, shown, text ? make("q", {}, text) : null,
-    make("span", {}, className(data("gallery").true[place(row)])), make("small", {}, `state ${digits(state)}, row ${row}`),
+    make("span", {}, className(data("gallery").true[place(row)])), ...unusual.map(([name, value]) => make("span", { class: "column" }, `${name} ${+value.toPrecision(4)}`)),
+    make("small", {}, `state ${digits(state)}, row ${row}`),
     sound ? make("audio", { controls: "", preload: "none", src: sound.src, "aria-label": named(row) }) : null);
 }
 
@@ -125,7 +127,7 @@ function rowItem(row, state, box) {
 function bars(pairs, unit = "") {
   const most = Math.max(...pairs.map(([, value]) => Math.abs(value ?? 0))) || 1, both = pairs.some(([, value]) => value < 0);
   return make("ul", { class: both ? "bars both" : "bars" }, ...pairs.map(([name, value, style]) => make("li", { class: style ?? null },
-    make("span", {}, name), make("i", { class: value < 0 ? "down" : "up", style: { "--share": Math.abs(value ?? 0) / most } }), make("b", {}, digits(value) + unit))));
+    make("span", { title: name }, name), make("i", { class: value < 0 ? "down" : "up", style: { "--share": Math.abs(value ?? 0) / most } }), make("b", {}, digits(value) + unit))));
 }
 
 function fillTold(section, layer, unit) {
@@ -155,7 +157,7 @@ function links(address, units, values) {
     layer.sheet ? cell(layer.sheet, unit, "", "weights") : null, `unit ${unit}`), make("b", { class: values[at] < 0 ? "below" : "above" }, digits(values[at], 2)))));
 }
 
-const exact = share => `${(100 * share).toFixed(1)} %`;
+const exact = share => `${(100 * share).toFixed(1)}\u202f%`;
 function fillAblation(section, layer, unit) {
   const found = layer.ablation, at = found ? found.changed[0].unit.indexOf(unit) : -1;
   if (at < 0) { section.remove(); return; }
@@ -170,7 +172,7 @@ function fillAblation(section, layer, unit) {
     found.classes.forEach((before, code) => { if (before !== null)
       body.append(line(className(code), exact(before), found.changed.map(each => change(each.classes[at][code], before)))); });
   }
-  body.append(line("another answer", "–", found.changed.map(each => `${(100 * each.flipped[at]).toFixed(1)} %`)));
+  body.append(line("another answer", "–", found.changed.map(each => exact(each.flipped[at]))));
   section.querySelector(".table-frame").append(make("table", {}, make("thead", {}, head), body));
   section.querySelector(".table-frame").after(make("p", { class: "key" }, `Over ${found.rows} rows.`));
 }
