@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from layerwise import baselines, cli
-from layerwise.compare import NETS, Comparison, Entry, advise, compare, networks, write
+from layerwise.compare import NETS, Comparison, Entry, Memory, advise, compare, networks, write
 from layerwise.tasks import Plan
 
 
@@ -102,6 +102,15 @@ def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = [f"{'a good day' if row % 2 else 'the worst night'} {row % 5},{row % 2}" for row in range(60)]
     path.write_text("\n".join(["note,class", *lines]))
     return path
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak begins anew on Linux only")
+def test_memory_that_was_given_back_before_does_not_count() -> None:
+    np.ones((5000, 10_000))  # 380 MiB
+    memory = Memory()
+    for _ in range(3):
+        np.ones((1000, 10_000))  # 76 MiB, one at a time
+    assert 70 < memory.grown() < 150
 
 
 def test_rivals_that_learn_from_all_rows_are_there_where_some_have_no_label(notes: Path) -> None:

@@ -5,6 +5,7 @@ Every method learns in a process of its own, so that its memory is its own and o
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import resource
@@ -40,7 +41,7 @@ class Entry:
         errors: Share of wrong test rows, per seed; empty if it never finished in time.
         seconds: To learn, per seed.
         parameters: Numbers that it keeps to answer with.
-        memory: Peak MiB while learning, above what the libraries take.
+        memory: Peak MiB while learning and answering, above what the libraries and the rows take.
         why: What kept it from finishing.
     """
 
@@ -206,11 +207,11 @@ def _child(pipe: Connection, plan: Mapping[str, Any], name: str, seed: int, budg
         model = _jobs(training, seed)[name]
         if isinstance(model, NetworkClassifier):
             suit(model, training.row)
-        before = _peak()
+        memory = Memory()
         pipe.send({})
         learned = _learned(model, training, budget, seed)
         pipe.send({})
-        pipe.send(learned | {"error": _error(learned.pop("model"), test), "memory": max(0.0, _peak() - before)})
+        pipe.send(learned | {"error": _error(learned.pop("model"), test), "memory": memory.grown()})
     except Exception as error:
         pipe.send({"why": f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"})
 
@@ -231,9 +232,32 @@ def _error(model: Any, test: Dataset) -> float:
     return float(np.concatenate([model.predict(test.matrix(part)) != test.y[part] for part in blocks]).mean())
 
 
-def _peak() -> float:
-    """Peak resident memory of this process, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+class Memory:
+    """How much this process grows while it lives: what was taken before and given back does not count (on Linux; else it does).
+
+    Example:
+        >>> memory = Memory()
+        >>> rows = np.ones((1000, 10000))
+        >>> bool(60 < memory.grown() < 120)
+        True
+    """
+
+    def __init__(self) -> None:
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew: proc_pid_clear_refs(5)
+        self.before = self._peak()
+
+    def grown(self) -> float:
+        """Peak resident memory since then, in MiB, above what was held then."""
+        return max(0.0, self._peak() - self.before)
+
+    @staticmethod
+    def _peak() -> float:
+        """Of this process, in MiB."""
+        with contextlib.suppress(OSError):
+            status = Path("/proc/self/status").read_text()
+            return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def advise(entries: Sequence[Entry], seeds: int) -> list[str]:
