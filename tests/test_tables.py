@@ -22,6 +22,7 @@ from layerwise.data import Dataset, Row, load
 from layerwise.data.columns import COMMON, Column, ColumnsRow, days
 from layerwise.data.frames import frame
 from layerwise.data.labels import hold_out
+from layerwise.data.layout import Columns
 from layerwise.data.tables import read_adult, read_covtype, read_letter
 
 pandas = pytest.importorskip("pandas")
@@ -379,6 +380,24 @@ def test_large_parquet_stays_on_disk(plain: bool, tmp_path: Path, monkeypatch: p
     df.loc[777, "c"] = np.inf
     df.to_parquet(tmp_path / "b.parquet")
     refused(lambda: load(tmp_path / "b.parquet"), "row 777", "column 3 ('c')", "inf")
+
+
+def test_what_was_read_of_a_large_parquet_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    df = pandas.DataFrame(np.random.RandomState(0).randn(60_000, 10).astype(np.float32), columns=list("abcdefghij"))
+    df.to_parquet(tmp_path / "a.parquet", row_group_size=1000)
+    monkeypatch.setattr(budget, "MEMORY", 1000)
+    monkeypatch.setattr("layerwise.data.frames.BLOCK", 1000)
+    before, held = pyarrow.total_allocated_bytes(), list[int]()
+
+    def add(self: Columns, blocks: Any) -> None:
+        held.append(pyarrow.total_allocated_bytes() - before)
+        plain(self, blocks)
+
+    plain = Columns.add
+    monkeypatch.setattr(Columns, "add", add)
+    assert len(load(tmp_path / "a.parquet", "all")) == 60_000
+    assert len(held) >= 60 and max(held) < (tmp_path / "a.parquet").stat().st_size / 4
 
 
 def test_a_large_csv_stays_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ def read_parquet(
     """
     pandas, parquet = _extra("pandas", path), _extra("pyarrow.parquet", path)
     try:
-        file = parquet.ParquetFile(path)
+        file = parquet.ParquetFile(path, pre_buffer=False)  # or all that was read stays in memory
         if COPIES * 8 * file.metadata.num_rows * file.metadata.num_columns > rows.MEMORY:
             table = _streamed(path, file, label, types, like)
         else:
