@@ -148,6 +148,29 @@ def test_reconstructions_are_those_of_the_estimator(name: str) -> None:
     assert Y[NEW][keeping.examples].tolist() == list(range(10))
 
 
+def test_a_network_grown_layer_by_layer_rebuilds_with_what_its_stages_learned(tmp_path: Path) -> None:
+    model = NetworkClassifier("mlp", layers=(24, 12), pretrain="greedy", **(QUICK | {"pretrain_epochs": 60}))
+    model.fit(X[SEEN], Y[SEEN])
+    keeping = gather(
+        model, (X[SEEN], Y[SEEN]), row=IMAGE, answers=0
+    ).keeping  # new rows have pixels that none of these has
+    x = torch.from_numpy(X[SEEN].astype(np.float32))
+    entrance, stages = model.network_.get_submodule("input"), model.grown_.layers
+    for depth, layer in enumerate(keeping.layers[1:], start=1):
+        with torch.no_grad():
+            code = entrance(x)
+            for stage in stages[:depth]:
+                code = stage.module(code)
+            for stage in reversed(stages[:depth]):
+                code = stage.down(code)
+            back = code * entrance.std + entrance.mean
+        assert layer.error == pytest.approx(float((x - back).square().sum(1).mean()), rel=1e-4)
+    assert keeping.layers[1].share > 0 and keeping.layers[1].error < keeping.layers[2].error  # type: ignore[operator]
+    assert keeping.pictures is not None and keeping.pictures.shape[:2] == (2, 10)
+    again = layerwise.load(model.save(tmp_path / "net")).grown_
+    assert torch.equal(again.reconstruct(x), model.grown_.reconstruct(x))
+
+
 def test_columns_of_a_table_count_alike() -> None:
     keeping, x = found("table").keeping, rows("table")[0].astype(np.float32)
     scaled = (x - fitted("table").reconstruct(x)) / x.std(0)
@@ -310,7 +333,7 @@ def test_symbols_are_counted_before_a_probe_reads_them() -> None:
         ("baseline", {"Reconstructions", "Dreams"}), ("stacked", {"Dreams"}),
         ("deep", {"Dreams", "Mistakes", "Gradients"}), ("rbm", {"Dreams", "Mistakes", "Gradients"}),
         ("cnn", {"Reconstructions", "Dreams"}), ("lstm", {"Reconstructions", "Dreams"}),
-        ("grown", {"Reconstructions", "Dreams"}), ("numbers", {"Reconstructions", "Dreams", "Mistakes"}),
+        ("grown", {"Dreams"}), ("numbers", {"Reconstructions", "Dreams", "Mistakes"}),
         ("people", {"Reconstructions", "Dreams", "Mistakes"}),
     ],
 )  # fmt: skip

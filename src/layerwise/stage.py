@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from layerwise.autoencoder import NOISES, corrupt
 from layerwise.batches import Batches
-from layerwise.layer import Layer
+from layerwise.layer import Layer, Standardise
 from layerwise.nets import Rows
 from layerwise.recurrent import Recurrent
 from layerwise.run import SILENT, Run
@@ -228,7 +228,32 @@ def stages_of(network: nn.Sequential, **how: Any) -> Stack:
 
 def pretrain(network: nn.Sequential, batches: Batches, how: Training, run: Run = SILENT, **noise: Any) -> list[History]:
     """Greedy pre-training of a network's hidden stages, in place and without labels, bottom first; a history per stage."""
+    return grow(network, batches, how, run, **noise)[0]
+
+
+def grow(
+    network: nn.Sequential, batches: Batches, how: Training, run: Run = SILENT, **noise: Any
+) -> tuple[list[History], Stack]:
+    """`pretrain`, and the stages with what they learned to lead down with; they are the network's own, not copies."""
     entrance = network.get_submodule("input")
     stack = stages_of(network, **noise).to(next(network.parameters()).device)
     network.eval()
-    return stack.pretrain(batches.mapped(lambda x: entrance(x).flatten(1)), how, run=run)
+    return stack.pretrain(batches.mapped(lambda x: entrance(x).flatten(1)), how, run=run), stack
+
+
+def from_rows(network: nn.Sequential, stack: Stack) -> Stack:
+    """A copy of a network's stages that takes rows as the network does, and gives them back in their own units.
+
+    Example:
+        >>> from layerwise.nets import mlp
+        >>> network = mlp(4, 3, (8,))
+        >>> from_rows(network, stages_of(network)).reconstruct(torch.rand(2, 4)).shape
+        torch.Size([2, 4])
+    """
+    entrance, copied = network.get_submodule("input"), copy.deepcopy(stack)
+    assert isinstance(entrance, Rows)
+    standard = Standardise(math.prod(entrance.shape)).to(entrance.mean.device)
+    for name in ("mean", "std"):
+        getattr(standard, name).copy_(getattr(entrance, name).expand(entrance.shape).flatten())
+    copied.layers[0].standard = standard
+    return copied.eval()

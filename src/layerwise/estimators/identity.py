@@ -300,7 +300,7 @@ class IdentityEmbedder(TransformerMixin, NetworkEstimator):
 
     @property
     def _modules_(self) -> dict[str, nn.Module]:
-        return {"network_": self.network_, "components_": self.components_}
+        return {"network_": self.network_, "components_": self.components_} | super()._modules_
 
     def _rebuild(self, fitted: dict[str, Any]) -> None:
         super()._rebuild(fitted)

@@ -171,7 +171,9 @@ class NetworkEstimator(Estimator):
         how = self._training(epochs, self.pretrain_rate, optimizer="adam")
         if self.net_ == "lstm":
             return stage.pretrain(network, batches, how, run=run)
-        return stage.pretrain(network, batches, how, run=run, noise=self.noise, amount=self.amount)
+        histories, stack = stage.grow(network, batches, how, run=run, noise=self.noise, amount=self.amount)
+        self.grown_ = stage.from_rows(network, stack)
+        return histories
 
     def _tune(self, network: nn.Sequential, X: Array, y: np.ndarray, known: np.ndarray, run: Run) -> None:
         held_out, validate = known[:0], None
@@ -264,12 +266,20 @@ class NetworkEstimator(Estimator):
 
     @property
     def _modules_(self) -> dict[str, nn.Module]:
-        return {"network_": self.network_}
+        modules: dict[str, nn.Module] = {"network_": self.network_}
+        return modules | {"grown_": self.grown_} if self._grows else modules
+
+    @property
+    def _grows(self) -> bool:
+        """Whether stages as they were pre-trained are kept, which can rebuild rows; a recurrent one tells what comes next."""
+        return self.pretrain is not None and self.net_ != "lstm"
 
     def _rebuild(self, fitted: dict[str, Any]) -> None:
         self._place = torch.device("cpu")
         self.shape_ = tuple(self.shape_)
-        self._new_network(self._outputs()).eval()
+        network = self._new_network(self._outputs()).eval()
+        if self._grows:
+            self.grown_ = stage.from_rows(network, stage.stages_of(network))
 
     def _outputs(self) -> int:
         raise NotImplementedError

@@ -128,11 +128,13 @@ def _network(name: str, model: NetworkEstimator) -> Subject:
     entrance = network.get_submodule("input")
     convolution = next((part for part in parts[0].modules() if isinstance(part, nn.Conv2d)), None)
     common = _common(name, model)
-    common["missing"] |= {
-        "Dreams": _no_dreams(name, model),
-        "Reconstructions": "what stages learned to lead down with while they were pre-trained is not kept"
-        if model.pretrain is not None else "fitted with pretrain=None, no layer learned to rebuild its input",
-    }  # fmt: skip
+    grown = getattr(model, "grown_", None)
+    common["missing"] |= {"Dreams": _no_dreams(name, model)}
+    if grown is None:
+        common["missing"]["Reconstructions"] = (
+            "while it was pre-trained, the recurrent stage learned to tell what comes next, and not to rebuild a row"
+            if model.pretrain is not None else "fitted with pretrain=None, no layer learned to rebuild its input"
+        )  # fmt: skip
     return Subject(
         words=WORDS[model.net_] + (" grown layer by layer" if model.pretrain else ""),
         what="the network, which gives the answers", module=network, stages=stages, labels=_labels(len(stages)),
@@ -141,7 +143,8 @@ def _network(name: str, model: NetworkEstimator) -> Subject:
         weights=[weight.cpu() for weight in lens.linear_weights(dense).values()] if model.net_ == "mlp" else [],
         scale=entrance.get_buffer("std").cpu() if model.net_ == "mlp" else None,
         loss=cross_entropy if hasattr(model, "classes_") else None,
-        filters=None if convolution is None else convolution.weight.detach().cpu(), symbols=model.vocabulary, **common,
+        filters=None if convolution is None else convolution.weight.detach().cpu(), symbols=model.vocabulary, stack=grown,
+        generative="" if grown is None else "the stages as they were pre-trained, before back-propagation", **common,
     )  # fmt: skip
 
 
