@@ -100,7 +100,7 @@ def test_connections_are_those_of_single_units() -> None:
     one, wires = lens.outputs_of(dense(), "low", 4, "high", rows, count=8), page(0).outputs
     assert wires is not None and wires.units[4].tolist() == one.units
     close(wires.mean[4], one.mean)
-    assert page(0).inputs is None and page(1).outputs is None
+    assert page(0).inputs is None and page(2).outputs is None
 
 
 def test_neighbours_are_those_of_single_units() -> None:

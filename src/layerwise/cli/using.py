@@ -162,9 +162,10 @@ def generate(
 def explain(
     folder: Path, source: str | None, out: Path | None, rows: tuple[int, ...] | None, broken: str | None
 ) -> None:
-    """Write the report of the model in RUN: one HTML page that needs no server.
+    """Write the report of the model in RUN: one HTML file that needs no server.
 
-    It looks at the rows that were held out when the model learned, or at DATA.
+    It has an overview, a page for every layer and every unit, the layers side by side, and single answers with what they
+    hung on. It looks at the rows that were held out when the model learned, or at DATA.
     """
     from layerwise import tasks
 

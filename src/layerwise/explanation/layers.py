@@ -34,17 +34,18 @@ NUMBERS = 16_000_000  # held at a time
 
 
 def of(look: Look) -> list[LayerPage]:
-    """One page per hidden layer, bottom first."""
-    return [_Layer(look, at).page() for at in range(len(look.codes))]
+    """One page per hidden layer, bottom first, and one of the output."""
+    return [_Layer(look, at).page() for at in range(len(look.pages))]
 
 
 class _Layer:
     """One layer: what is asked of its units, and what could not be said."""
 
     def __init__(self, look: Look, at: int) -> None:
-        self.look, self.at, self.subject, self.name = look, at, look.subject, look.subject.stages[at]
+        self.look, self.at, self.subject, self.layers = look, at, look.subject, look.pages
+        self.name = self.layers[at].name
         self.left_out: dict[str, str] = {}
-        self.states, self.units = look.states[at], int(look.states[at].shape[1])
+        self.states, self.units = self.layers[at].states, int(self.layers[at].states.shape[1])
         self.labels = look.came.y[look.chosen]
         self.told = self._tried("Selectivity", self._selectivity)
         order = np.arange(self.units) if self.told is None else np.argsort(-np.abs(self.told.auc - 0.5), kind="stable")
@@ -68,8 +69,8 @@ class _Layer:
         }
         nearest, likeness = self._nearest()
         return LayerPage(
-            name=self.name, label=self.subject.labels[self.at], address=address(self.name), units=self.units,
-            kind=self.subject.kinds[self.at], pictured=pictured, weights=weights, scale=scale, columns=columns, values=values,
+            name=self.name, label=self.layers[self.at].label, address=address(self.name), units=self.units,
+            kind=self.layers[self.at].kind, pictured=pictured, weights=weights, scale=scale, columns=columns, values=values,
             names=look.came.columns if columns is not None else [],
             **{kind: look.chosen[at] for kind, at in kinds.items()},
             states=_short(np.array([[state for kind in kinds for state in each.states[kind]] for each in shown])),
@@ -163,8 +164,8 @@ class _Layer:
 
     def _wires(self, below: int, above: int, up: bool) -> Wires | None:
         """To the layer below, or (`up`) to the one above."""
-        stages, other = self.subject.stages, above if up else below
-        if not 0 <= below < above < len(stages):
+        other = above if up else below
+        if not 0 <= below < above < len(self.layers):
             return None
         found = self.look.connections(below, above, WIRED, WIDE)
         mean, strength = (each.T if up else each for each in (found.mean, found.strength))
@@ -172,7 +173,7 @@ class _Layer:
         top = square.topk(min(NEAR, square.shape[1]), dim=1).indices
         share = square.gather(1, top) / square.sum(1, keepdim=True).clamp_min(1e-300)
         return Wires(
-            self.subject.labels[other], address(stages[other]), top.numpy(), _short(mean.gather(1, top).numpy()),
+            self.layers[other].label, address(self.layers[other].name), top.numpy(), _short(mean.gather(1, top).numpy()),
             _short(share.numpy()), found.rows,
         )  # fmt: skip
 

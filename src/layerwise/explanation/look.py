@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 import numpy as np
@@ -19,6 +19,16 @@ COLUMNS = 40  # columns of a table shown
 EXAMPLES = 10  # rows rebuilt, classes dreamed of
 
 
+@dataclass(frozen=True, eq=False)
+class Page:
+    """A layer whose units have pages: its name in the module and for people, the kind of its units, and their states."""
+
+    name: str
+    label: str
+    kind: str
+    states: Tensor
+
+
 class Look:
     """A model and rows: what its layers answer to some of them, and what had to be left out so far.
 
@@ -33,6 +43,7 @@ class Look:
         rows, codes, states: Shape (n, features); per layer (n, numbers), and (n, units).
         given: The rows as the module takes them.
         input: What stands for the input in comparisons: the rows, or how often each symbol is in them.
+        answers: States of the module's output, shape (n, outputs); None where no part gives it, or it is not finite.
         said, sure: Of all rows, the class that the model gives (index; -1 if none) and its probability.
         column_scale: For what has no picture, standard deviations of the columns of `input`.
         left_out: Why, by the name of the section.
@@ -65,10 +76,14 @@ class Look:
         """
         codes: dict[str, list[Tensor]] = {name: [] for name in subject.stages}
         states: dict[str, list[Tensor]] = {name: [] for name in subject.stages}
-        for batch in lens.stream(subject.module, subject.stages, self.given, size=250, finite=False):
-            for name, seen in batch.items():
-                codes[name].append(code_of(seen))
-                states[name].append(states_of(seen))
+        answers = [] if subject.output is None else [subject.output]
+        given: list[Tensor] = []
+        for batch in lens.stream(subject.module, [*subject.stages, *answers], self.given, size=250, finite=False):
+            for name in subject.stages:
+                codes[name].append(code_of(batch[name]))
+                states[name].append(states_of(batch[name]))
+            given += [states_of(batch[name]) for name in answers]
+        self.answers = torch.cat(given) if given and all(each.isfinite().all() for each in given) else None
         whole = {name: torch.cat(each) for name, each in codes.items()}
         fine = [name for name in subject.stages if self._finite(subject, name, whole[name])]
         if not fine:
@@ -111,6 +126,19 @@ class Look:
         """Names of some columns."""
         return [self.came.columns[column] for column in index]
 
+    @property
+    def pages(self) -> list[Page]:
+        """The layers whose units have pages: the hidden ones, bottom first, and the output."""
+        subject = self.subject
+        found = [Page(*each) for each in zip(subject.stages, subject.labels, subject.kinds, self.states, strict=True)]
+        if self.answers is not None and subject.output is not None:
+            found.append(
+                Page(
+                    subject.output, "Output", "scores of the classes" if subject.classifies else "answers", self.answers
+                )
+            )
+        return found
+
     def pool(self, most: int) -> np.ndarray:
         """Positions in `chosen` of the rows that unit pages show: so many that their pictures take at most so many bytes."""
         each = int(np.prod(self.came.pictures(self.rows[:1].numpy()).shape)) if self.came.pictured else 1000
@@ -122,10 +150,10 @@ class Look:
         Raises:
             ValueError: If there are more than `most` units in one of them, or as `lens.connections`.
         """
-        if max(self.states[at].shape[1] for at in (below, above)) > most:
+        if max(self.pages[at].states.shape[1] for at in (below, above)) > most:
             raise ValueError(f"a layer of more than {most} units has too many connections to go through them all")
         if self._connections is None or self._connections[0] != (below, above):
-            low, high = (self.subject.stages[at] for at in (below, above))
+            low, high = (self.pages[at].name for at in (below, above))
             self._connections = (below, above), lens.connections(self.subject.module, low, high, self.given[:rows])
         return self._connections[1]
 

@@ -100,7 +100,7 @@ def _stacked(name: str, model: Any) -> Subject:
         stages=[stage for stage, _ in module.named_children()][: len(stack)], labels=_labels(len(stack)),
         units=[layer.above for layer in stack.layers],
         visible=model.visible_, kinds=[layer.above.name.lower() for layer in stack.layers],
-        work=100.0 * max(weight.numel() for weight in weights), weights=list(weights),
+        work=100.0 * max(weight.numel() for weight in weights), weights=list(weights), output="output" if tuned else None,
         scale=None if standard is None else standard.std.cpu(),
         stack=stack if learned or not classifies else None,
         generative="the pre-trained stack, before back-propagation" if classifies else "the model itself",
@@ -137,7 +137,8 @@ def _network(name: str, model: NetworkEstimator) -> Subject:
         )  # fmt: skip
     return Subject(
         words=WORDS[model.net_] + (" grown layer by layer" if model.pretrain else ""),
-        what="the network, which gives the answers", module=network, stages=stages, labels=_labels(len(stages)),
+        what="the network, which gives the answers", module=network, stages=stages, output="output",
+        labels=_labels(len(stages)),
         units=[_units(part) for part in parts], visible="symbols" if model.vocabulary else "standardised",
         kinds=[_kind(part) for part in parts], work=100.0 * model.work_,
         weights=[weight.cpu() for weight in lens.linear_weights(dense).values()] if model.net_ == "mlp" else [],

@@ -48,14 +48,15 @@ def of_module(
     rows = rows if symbols else rows.float()
     shape, output = _tried(module, rows, shapes)
     given = rows.reshape(len(rows), *shape)
-    stages, left = _stages(module, given, layers, output)
+    stages, last, left = _stages(module, given, layers, output)
     seen = next(lens.stream(module, stages, given, finite=False))
     kinds = [kind_of(dict(module.named_modules()).get(name), seen[name].rows())[0] for name in seen]
     why, classes = _classes(output, len(rows))
     name = type(module).__name__
     return Subject(
         name=name, words=name, what="the module", module=module,
-        stages=list(seen), labels=[_label(name) for name in seen], units=kinds, visible="symbols" if symbols else "numbers",
+        stages=list(seen), output=last,
+        labels=[_label(name) for name in seen], units=kinds, visible="symbols" if symbols else "numbers",
         kinds=[_kind(kind, each) for kind, each in zip(kinds, seen.values(), strict=True)],
         features=math.prod(shape), shape=shape, whole=bool(symbols), symbols=symbols,
         work=100.0 * sum(p.numel() for p in module.parameters()), weights=_dense(module, list(seen), math.prod(shape)),
@@ -99,25 +100,27 @@ def _tried(module: nn.Module, rows: Tensor, shapes: Sequence[tuple[int, ...]]) -
 
 def _stages(
     module: nn.Module, rows: Tensor, layers: str | Sequence[str] | None, output: Any
-) -> tuple[list[str], dict[str, str]]:
-    """Names of the layers to look at, and what was left out."""
+) -> tuple[list[str], str | None, dict[str, str]]:
+    """Names of the layers to look at, of the part that gives the answers, if it is one, and what was left out."""
     if layers is not None:
         names = [layers] if isinstance(layers, str) else list(layers)
         wanted(module, names)  # refuses what matches nothing before the work begins
-        return list(next(lens.stream(module, names, rows, finite=False))), {}
+        return list(next(lens.stream(module, names, rows, finite=False))), None, {}
     parts = dict(module.named_modules())
     names = [name for name in lens.reached(module, rows) if not isinstance(parts[name], PASSING)]
     seen = next(lens.stream(module, names, rows, finite=False))
     names = list(seen)
-    last = seen[names[-1]].values
-    if len(names) > 1 and isinstance(output, Tensor) and last.shape == output.shape and torch.equal(last, output.cpu()):
-        names = names[:-1]
+    top, last = seen[names[-1]].values, None
+    if len(names) > 1 and isinstance(output, Tensor) and top.shape == output.shape and torch.equal(top, output.cpu()):
+        *names, last = names
     if len(names) <= MOST:
-        return names, {}
+        return names, last, {}
     kept = [names[at] for at in np.linspace(0, len(names) - 1, MOST).round().astype(int)]
-    return kept, {
-        "Layers": f"{MOST} of {len(names)} layers are shown, evenly apart; others can be named with layers=..."
-    }
+    return (
+        kept,
+        last,
+        {"Layers": f"{MOST} of {len(names)} layers are shown, evenly apart; others can be named with layers=..."},
+    )
 
 
 def _classes(output: Any, rows: int) -> tuple[str, range | None]:

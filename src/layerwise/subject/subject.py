@@ -29,6 +29,7 @@ class Subject:
         name: Of the model's class.
         words: What it is, and (`what`) what its layers belong to, for people.
         module: The torch module, whose sub-modules `stages` are the layers, bottom first, called `labels`, of these `units`.
+        output: The sub-module that gives the answers, whose units have pages too; None where it is none of the parts.
         visible: Kind of the units that hold the data.
         kinds: What the units of each layer are, for people.
         features: Numbers of a row; `shape` is that of a row as the module takes it, `whole` if as whole numbers.
@@ -67,6 +68,7 @@ class Subject:
     shape: tuple[int, ...] | None = None
     whole: bool = False
     threads: int | None = None
+    output: str | None = None
     weights: list[Tensor | None] = field(default_factory=list)
     filters: Tensor | None = None
     symbols: int | None = None
