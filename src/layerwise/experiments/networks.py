@@ -2,9 +2,9 @@
 
 `python -m layerwise.experiments.networks RECIPE --seed S` learns the training part and meets the test part once;
 `--hold-out SHARE` learns from the rest of the training part and measures on that share of it instead: settings were chosen
-so. For a speaker never heard (fsdd-unseen, whose seed is the number of the speaker left out) any share leaves out the other
-speaker of the pair (0 and 1, 2 and 3, 4 and 5), too, and measures on the training clips of that one. Each run
-adds a line of JSON to OUT/results.jsonl, and takes up where it was stopped when it is called again.
+so. For a speaker never heard (recipes in -unseen, whose seed is the number of the speaker left out) any share leaves out the
+other speaker of the pair (0 and 1, 2 and 3, 4 and 5), too, and measures on the training clips of that one.
+Each run adds a line of JSON to OUT/results.jsonl, and takes up where it was stopped when it is called again.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ SPEECH = {"net": "cnn", "layers": (32, 64, 128), "epochs": 60, "augment": "sound
           "options": {"hidden": (128,), "dropout": 0.5, "stage_dropout": 0.1}}  # fmt: skip
 WORD = {"net": "cnn", "layers": (32, 64, 128), "epochs": 30, "rate": 2e-3, "average": 0.99, "batch_size": 64,
         "options": {"hidden": (128,), "dropout": 0.5, "stage_dropout": 0.1}}  # fmt: skip
+LSTM = {"net": "lstm", "layers": (128,), "epochs": 30, "options": {"swap": True, "dropout": 0.3}}
 STRETCHED = {"fit": "stretch", "bands": 20, "seconds": 0.32}
 NEWS = {
     "net": "mlp",
@@ -72,13 +73,12 @@ RECIPES = {
     "cifar-dense": Recipe("cifar10", DENSE | {"epochs": 25, "augment": "image"}),
     "cifar-cnn-1000": Recipe("cifar10", DEEP | {"epochs": 100, "augment": "image"}, labels=1000),
     "cifar-cnn-1000-grown": Recipe("cifar10", DEEP | {"epochs": 100, "augment": "image"} | GROWN, labels=1000),
-    "fsdd-cnn": Recipe("fsdd", SPEECH),
-    "fsdd-cnn-grown": Recipe("fsdd", SPEECH | GROWN),
-    "fsdd-lstm": Recipe(
-        "fsdd", {"net": "lstm", "layers": (128,), "epochs": 30, "options": {"swap": True, "dropout": 0.3}}
-    ),
-    "fsdd-cnn-stretched": Recipe("fsdd", WORD, STRETCHED),
-    "fsdd-unseen": Recipe("fsdd", WORD, STRETCHED),  # the seed is the number of the speaker held out, from 0 to 5
+    "fsdd-cnn": Recipe("fsdd", WORD, STRETCHED),
+    "fsdd-cnn-grown": Recipe("fsdd", WORD | GROWN, STRETCHED),
+    "fsdd-padded": Recipe("fsdd", SPEECH),
+    "fsdd-lstm": Recipe("fsdd", LSTM, STRETCHED),
+    "fsdd-unseen": Recipe("fsdd", WORD, STRETCHED),  # their seed is the number of the speaker held out, 0 to 5
+    "fsdd-lstm-unseen": Recipe("fsdd", LSTM, STRETCHED),
     "fsdd-padded-unseen": Recipe("fsdd", SPEECH),
     "news-dense": Recipe("ag_news", NEWS),
     "news-dense-grown": Recipe("ag_news", NEWS | GROWN),
