@@ -73,9 +73,9 @@ LAYERS = [
     Case(auto(above="rectified"), "auto-rectified"),
     Case(auto(below="rectified"), "auto-rectified-bernoulli"),
     Case(auto(below=Softmax(3), above="softmax"), "auto-softmax"),
-    Case(lambda: ConvRBM((1, 2, 3), 4, kernel=2, block=1), "conv-rbm"),
+    Case(lambda: ConvRBM((1, 2, 3), 4, kernel=2, block=1, sparsity=None), "conv-rbm"),
     Case(lambda: ConvRBM((1, 2, 3), 4, kernel=2, block=1, steps=2, sparsity=0.3), "conv-rbm-sparse"),
-    Case(lambda: ConvRBM((1, 2, 3), 4, kernel=2, block=1, below="gaussian"), "conv-rbm-gaussian"),
+    Case(lambda: ConvRBM((1, 2, 3), 4, kernel=2, block=1, below="gaussian", sparsity=None), "conv-rbm-gaussian"),
     Case(lambda: ConvAutoencoder((1, 2, 3), 8, kernel=3), "conv-auto"),
     Case(
         lambda: ConvAutoencoder((1, 2, 3), 8, kernel=3, below="gaussian", above="bernoulli", noise=None),

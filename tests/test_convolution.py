@@ -36,7 +36,7 @@ def detections(rbm: ConvRBM) -> Tensor:
     filters, rows, columns = rbm.out_shape
     one = torch.cat([torch.zeros(1, rbm.block**2), torch.eye(rbm.block**2)]).double()
     blocks = [torch.stack(choice) for choice in itertools.product(one, repeat=filters * rows * columns)]
-    states = rbm.pool.join(torch.stack(blocks).view(len(blocks), filters, rows, columns, -1))
+    states = rbm.pool.join(torch.stack(blocks).view(len(blocks), filters, rows, columns, -1).movedim(-1, 0))
     pad = [whole - part for whole, part in zip(rbm.detection[1:], states.shape[2:], strict=True)]
     return nn.functional.pad(states, (0, pad[1], 0, pad[0]))
 
@@ -60,6 +60,7 @@ def test_the_closed_form_is_the_gradient_of_the_free_energies(settings: dict[str
     found = {name: p.grad.clone() for name, p in rbm.named_parameters() if p.grad is not None}
     rbm.zero_grad()
     (rbm.free_energy(v).mean() - rbm.free_energy(fantasy).mean()).backward()
+    found["visible_bias"] *= rbm.visible / rbm.shape[0]  # left as a mean over the pixels that share it
     for name, parameter in rbm.named_parameters():
         torch.testing.assert_close(found[name], parameter.grad, msg=name)
 
@@ -68,8 +69,8 @@ def test_the_closed_form_is_the_gradient_of_the_free_energies(settings: dict[str
 def test_draws_are_as_frequent_as_they_are_probable(settings: dict[str, object]) -> None:
     rbm = machine(**settings)
     a = rbm.detect(torch.rand(1, rbm.visible).double()).expand(20000, -1, -1, -1)
-    drawn = rbm._draw(a)
-    assert int(rbm.pool.split(drawn).sum(-1).max()) == 1
+    drawn = rbm._draw(rbm._by_block(a))
+    assert int(rbm.pool.split(drawn).sum(0).max()) == 1
     torch.testing.assert_close(drawn.mean(0), rbm._probabilities(a[:1])[0], atol=0.02, rtol=0)
 
 
@@ -77,7 +78,7 @@ def test_draws_are_as_frequent_as_they_are_probable(settings: dict[str, object])
 def test_a_pooling_unit_is_on_when_one_of_its_block_is(settings: dict[str, object]) -> None:
     rbm = machine(**settings)
     v = torch.rand(4, rbm.visible).double()
-    total = rbm.pool.split(rbm._probabilities(rbm.detect(v))).sum(-1).flatten(1)
+    total = rbm.pool.split(rbm._probabilities(rbm.detect(v))).sum(0).flatten(1)
     torch.testing.assert_close(rbm.encode(rbm.own_units(v)), total)
     torch.testing.assert_close(rbm.feedforward()(v), rbm.encode(v))
 
@@ -100,11 +101,26 @@ def test_dreams_have_the_distribution_of_the_machine(on: int | None) -> None:
     joint = torch.stack([-rbm.energy(v, state.expand(len(v), -1, -1, -1)) for state in h]).flatten().softmax(0)
     joint = joint.view(len(h), len(v))
     if on is not None:
-        joint = joint * rbm.pool.split(h).sum(-1).flatten(1)[:, on, None]
+        joint = joint * rbm.pool.split(h).sum(0).flatten(1)[:, on, None]
     exact = joint.sum(0) / joint.sum()
     drawn = DBN(rbm).generate(8000, unit=None if on is None else (1, on), steps=40, mean=False)
     assert distance(frequencies(drawn, v), exact) < 0.06
     assert distance(torch.full((len(v),), 1 / len(v)), exact) > 0.2  # else the test could not fail
+
+
+@pytest.mark.parametrize("block", [1, 2, 3])
+def test_learning_begins_as_sparse_as_it_shall_be(block: int) -> None:
+    rbm = ConvRBM((2, 9, 9), 3, kernel=4, block=block, sparsity=0.05).double()
+    nn.init.zeros_(rbm.weight)
+    probable = rbm._probabilities(rbm.detect(torch.rand(2, rbm.visible).double()))
+    torch.testing.assert_close(probable, torch.full_like(probable, 0.05))
+
+
+def test_the_bias_of_a_channel_begins_at_the_log_odds_of_its_mean() -> None:
+    rbm, x = ConvRBM((2, 3, 4), 2, kernel=2), torch.rand(5, 24)
+    rbm.prepare([x[:2], x[2:]])
+    torch.testing.assert_close(rbm.visible_bias.sigmoid(), x.view(5, 2, 12).mean((0, 2)))
+    assert rbm.visible_biases().view(2, 12).unique(dim=1).shape == (2, 1)
 
 
 @pytest.mark.parametrize("block", [1, 2, 3])
@@ -212,7 +228,7 @@ def test_reconstruction_from_detection_units_keeps_positions() -> None:
         (lambda: ConvRBM((1, 4, 4), 3, kernel=3, padding=3), "padding"),
         (lambda: ConvRBM((4,), 3), "channels, height, width"),
         (lambda: ConvRBM((1, 9, 9), 3, below="rectified"), "bernoulli or gaussian"),
-        (lambda: ConvRBM((1, 9, 9), 3, sparsity=1.5), r"\(0, 1\)"),
+        (lambda: ConvRBM((1, 9, 9), 3, sparsity=0.3), r"\(0, 0.25\)"),
         (lambda: ConvAutoencoder((1, 4, 4), 3, kernel=4), "odd"),
         (lambda: ConvAutoencoder((1, 4, 4), 3, pool=5), "pool"),
         (lambda: ConvAutoencoder((1, 4, 4), 3, noise="fog"), "noise"),

@@ -6,6 +6,7 @@ Rows stay flat between layers, so they stack with dense ones; each layer knows t
 from __future__ import annotations
 
 import copy
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -45,19 +46,24 @@ class BlockPool(nn.Module):
         self.block = block
 
     def forward(self, a: Tensor) -> Tensor:
-        return self.split(a).logsumexp(-1)
+        return self.split(a).logsumexp(0)
 
     def split(self, a: Tensor) -> Tensor:
-        """The activations of shape (n, filters, height, width) by block, shape (n, filters, rows, columns, block^2)."""
+        """The activations of shape (n, filters, height, width) by block, shape (block^2, n, filters, rows, columns).
+
+        The places of a block come first: sums over a leading dimension are many times faster than over a last one of four.
+        """
         c = self.block
-        height, width = a.shape[2] // c, a.shape[3] // c
-        a = a[:, :, : height * c, : width * c]
-        return a.unflatten(3, (width, c)).unflatten(2, (height, c)).transpose(3, 4).flatten(4)
+        height, width = a.shape[2] // c * c, a.shape[3] // c * c
+        return torch.stack([a[:, :, i:height:c, j:width:c] for i in range(c) for j in range(c)])
 
     def join(self, blocks: Tensor) -> Tensor:
         """The inverse of `split`, shape (n, filters, rows * block, columns * block)."""
-        c = self.block
-        return blocks.unflatten(4, (c, c)).transpose(3, 4).flatten(4, 5).flatten(2, 3)
+        _, n, filters, rows, columns = blocks.shape
+        whole = blocks.new_empty(n, filters, rows * self.block, columns * self.block)
+        for place, part in enumerate(blocks):
+            whole[:, :, place // self.block :: self.block, place % self.block :: self.block] = part
+        return whole
 
     def extra_repr(self) -> str:
         return str(self.block)
@@ -71,6 +77,9 @@ class ConvRBM(RBM):
 
     .. math:: P(h_{k,ij} = 1 | v) = e^{a_{k,ij}} / (1 + \sum_{block} e^a), \quad a_k = W_k * v + b_k
 
+    The visible units of a channel share one bias. Detection units begin as silent as `sparsity` wants them: where they
+    all begin half on, every filter gets the same gradient, and they end as copies of one.
+
     Arguments:
         shape: Of a row, (channels, height, width), or (height, width) for one channel.
         filters: Number of them.
@@ -79,8 +88,8 @@ class ConvRBM(RBM):
         padding: Zeros around the image, in pixels; at most kernel - 1.
         below: Kind of the visible units: "bernoulli" or "gaussian".
         steps: The k of CD-k.
-        sparsity: Wanted mean activity of a detection unit, in (0, 1); None leaves it free. It moves the biases only, as in
-            the paper.
+        sparsity: Wanted mean activity of a detection unit, in (0, 1 / block^2), as at most one of a block is on; None leaves
+            it free. It moves the biases only, as in the paper.
         sparsity_cost: Strength of that pull.
 
     Raises:
@@ -108,7 +117,7 @@ class ConvRBM(RBM):
         padding: int = 0,
         below: Units | str = "bernoulli",
         steps: int = 1,
-        sparsity: float | None = None,
+        sparsity: float | None = 0.02,
         sparsity_cost: float = 1.0,
     ) -> None:
         self.shape = channels, height, width = _image(shape)
@@ -127,14 +136,18 @@ class ConvRBM(RBM):
             raise ValueError(
                 f"The visible units of a ConvRBM are bernoulli or gaussian, not {self.below.name.lower()}."
             )
-        if sparsity is not None and not 0 < sparsity < 1:
-            raise ValueError(f"sparsity is a mean activity in (0, 1) or None, got {sparsity}.")
+        if sparsity is not None and not 0 < sparsity < 1 / block**2:
+            raise ValueError(
+                f"sparsity is a mean activity in (0, {1 / block**2:.3g}), as one unit of a block of {block} x {block} is on at "
+                f"most, or None; got {sparsity}."
+            )
         self.kernel, self.block, self.padding, self.steps = kernel, block, padding, steps
         self.sparsity, self.sparsity_cost = sparsity, sparsity_cost
         self.particles, self.sample_visible = None, False
-        self.weight = nn.Parameter(0.01 * torch.randn(filters, channels, kernel, kernel))
-        self.visible_bias = nn.Parameter(torch.zeros(self.visible))
-        self.hidden_bias = nn.Parameter(torch.zeros(filters))
+        self.weight = nn.Parameter(0.05 * torch.randn(filters, channels, kernel, kernel))
+        self.visible_bias = nn.Parameter(torch.zeros(channels))
+        silent = math.log(sparsity / (1 - block**2 * sparsity)) if sparsity else 0.0  # the softmax of a block inverted
+        self.hidden_bias = nn.Parameter(torch.full((filters,), silent))
         self.register_buffer("activity", torch.full((filters,), sparsity) if sparsity else None)
         self.pool = BlockPool(block)
 
@@ -154,24 +167,27 @@ class ConvRBM(RBM):
 
         A pooling unit that is on has one detection unit on, which of them is not known: each takes its share.
         """
-        share = (h / self.block**2).view(-1, *self.out_shape)[..., None].expand(-1, -1, -1, -1, self.block**2)
+        share = (h / self.block**2).view(-1, *self.out_shape).expand(self.block**2, -1, -1, -1, -1)
         return self._down(self.pool.join(share))
 
     def _down(self, detected: Tensor) -> Tensor:
         """Activation of the visible units, given detection states, shape (n, filters, height, width) or a little less."""
         missing = [whole - part for whole, part in zip(self.detection[1:], detected.shape[2:], strict=True)]
         detected = F.pad(detected, (0, missing[1], 0, missing[0]))
-        a = F.conv_transpose2d(detected, self.weight, padding=self.padding).to(self.weight.dtype)
-        return a.flatten(1) + self.visible_bias
+        a = F.conv_transpose2d(detected, self.weight, self.visible_bias, padding=self.padding)
+        return a.to(self.weight.dtype).flatten(1)
+
+    def visible_biases(self) -> Tensor:
+        return self.visible_bias.repeat_interleave(self.visible // self.shape[0])
 
     def drawn_down(self, v: Tensor, on: int | None = None) -> Tensor:
         """As of any RBM, but detection units are drawn: with the pooling unit `on`, one of its block is on."""
         a = self.detect(v)
-        drawn = self._draw(a)
+        drawn = self._draw(self._by_block(a))
         if on is not None:
             k, i, j = (int(each) for each in np.unravel_index(on, self.out_shape))
-            blocks, choice = self.pool.split(drawn), F.softmax(self.pool.split(a)[:, k, i, j], -1).multinomial(1)
-            blocks[:, k, i, j] = F.one_hot(choice[:, 0], self.block**2).to(v)
+            blocks, choice = self.pool.split(drawn), self.pool.split(a)[:, :, k, i, j].softmax(0).T.multinomial(1)
+            blocks[:, :, k, i, j] = F.one_hot(choice[:, 0], self.block**2).T.to(v)
             drawn = self.pool.join(blocks)
         return self._down(drawn)
 
@@ -181,30 +197,35 @@ class ConvRBM(RBM):
         return self.own_units(self.below.mean(self._down(h)))
 
     def _probabilities(self, a: Tensor) -> Tensor:
-        """P(h = 1 | v) of the detection units in whole blocks: a softmax over a block's units and "none" (equation 5)."""
-        blocks = self.pool.split(a)
-        return self.pool.join(F.softmax(F.pad(blocks, (0, 1)), -1)[..., :-1])
+        """P(h = 1 | v) of the detection units in whole blocks, given their activation."""
+        return self.pool.join(self._by_block(a))
 
-    def _draw(self, a: Tensor) -> Tensor:
-        """Detection units drawn: at most one per block."""
-        blocks = F.pad(self.pool.split(a), (0, 1))
-        noise = torch.empty_like(blocks).exponential_().log_().neg_()  # the Gumbel-max trick, as in `units.Softmax`
-        choice = (blocks + noise).argmax(-1, keepdim=True)
-        return self.pool.join(torch.zeros_like(blocks).scatter_(-1, choice, 1.0)[..., :-1])
+    def _by_block(self, a: Tensor) -> Tensor:
+        """The same, split by block: a softmax over a block's units and "none" (equation 5)."""
+        blocks = self.pool.split(a)
+        top = blocks.amax(0).clamp_(min=0)
+        blocks = blocks.sub_(top).exp_()
+        return blocks.div_(blocks.sum(0).add_(top.neg_().exp_()))
+
+    def _draw(self, by_block: Tensor) -> Tensor:
+        """Detection units drawn, at most one per block, given their probabilities split by block."""
+        total = by_block.cumsum(0)
+        under = torch.rand_like(total[0]) < total  # one number for a block falls between two of the sums, or above all
+        under[1:] ^= under[:-1].clone()
+        return self.pool.join(under.to(by_block.dtype))
 
     # -- learning ------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def contrast(self, v: Tensor, steps: int, *, draw: bool) -> tuple[Tensor, Tensor]:
         """Leaves the gradient of contrastive divergence; returns E[h|v] of the detection units and the fantasy."""
-        a = self.detect(v)
-        h = self._probabilities(a)
-        fantasy = v
+        by_block = self._by_block(self.detect(v))
+        h, fantasy = self.pool.join(by_block), v
         for _ in range(steps):
-            visible = self._down(self._draw(a))
+            visible = self._down(self._draw(by_block))
             fantasy = self.below.sample(visible) if draw else self.below.mean(visible)
-            a = self.detect(fantasy)
-        h_fantasy = self._probabilities(a)
+            by_block = self._by_block(self.detect(fantasy))
+        h_fantasy = self.pool.join(by_block)
         both, hidden = torch.cat([fantasy, v]).view(-1, *self.shape), torch.cat([h_fantasy, -h]) / len(v)
         missing = [whole - part for whole, part in zip(self.detection[1:], hidden.shape[2:], strict=True)]
         hidden = F.pad(hidden, (0, missing[1], 0, missing[0]))
@@ -213,7 +234,8 @@ class ConvRBM(RBM):
             self.weight,
             torch.nn.grad.conv2d_weight(both, self.weight.shape, hidden, padding=self.padding).to(self.weight.dtype),
         )
-        leave(self.visible_bias, fantasy.mean(0) - v.mean(0))
+        # dF/dc sums over pixels too; their mean is a slower pace, without which c runs ahead and all filters become one
+        leave(self.visible_bias, (fantasy - v).view(len(v), self.shape[0], -1).mean((0, 2)))
         leave(self.hidden_bias, hidden.sum((0, 2, 3)))
         return h, fantasy
 
@@ -244,7 +266,7 @@ class ConvRBM(RBM):
     def energy(self, v: Tensor, h: Tensor) -> Tensor:
         """Energy in nats, shape (n,), of visible states (n, visible) with detection states (n, filters, height, width)."""
         a = (self.detect(v) * h).sum((1, 2, 3))
-        return self.below.energy(v, self.visible_bias) - a
+        return self.below.energy(v, self.visible_biases()) - a
 
     # -- the rest ------------------------------------------------------------------------------------------------------
 

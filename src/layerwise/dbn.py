@@ -129,7 +129,7 @@ class DBN(Stack):
         top = self.top
         if start is not None:
             return top.states(self.sample_up(start)[-1])
-        return top.below.sample(top.visible_bias.expand(n, -1))
+        return top.below.sample(top.visible_biases().expand(n, -1))
 
     def _check_unit(self, unit: tuple[int, int] | None) -> tuple[int, int]:
         if unit is None:

@@ -199,7 +199,11 @@ class RBM(Dense):
             >>> rbm.free_energy(torch.tensor([[0.0, 1.0]])).item()  # -log 2, one idle unit
             -0.693...
         """
-        return self.below.energy(v, self.visible_bias) - self.above.log_partition(self.up(v))
+        return self.below.energy(v, self.visible_biases()) - self.above.log_partition(self.up(v))
+
+    def visible_biases(self) -> Tensor:
+        """The bias of each visible unit, shape (visible,)."""
+        return self.visible_bias
 
     # -- the rest ------------------------------------------------------------------------------------------------------
 
@@ -212,8 +216,8 @@ class RBM(Dense):
         if self.standard is not None:
             self.standard.fit(rows)
         total, count = torch.zeros_like(bias), 0
-        for batch in rows:
-            total, count = total + batch.sum(0), count + len(batch)
+        for batch in rows:  # where units share a bias, it is their mean that counts
+            total, count = total + batch.sum(0).view(len(bias), -1).mean(1), count + len(batch)
         if isinstance(units, Bernoulli) and count:
             bias.copy_(torch.logit(total / count, eps=0.01))
 
