@@ -1,8 +1,9 @@
 """A convolutional deep belief net's features, learned without labels, under a linear SVM (Lee et al., 2009, section 4.3).
 
 `python -m layerwise.experiments.convolutional --labels N --draws D`: two convolutional RBMs learn from all of MNIST's training
-pictures without a label; their pooling units, of both layers side by side, are the features of a linear SVM that learns
-from N labelled rows. Its C is chosen by cross-validation on those rows. The test set is met by the finished classifier only.
+pictures without a label. The features of a linear SVM are the strongest pooling unit of each filter in every part of a grid,
+of both layers side by side, partly whitened by the spread of all training pictures, which needs no label either. The SVM
+learns from N labelled rows; its C is chosen by cross-validation on them. The test set is met by the finished classifier only.
 """
 
 from __future__ import annotations
@@ -15,71 +16,98 @@ from typing import Any
 import click
 import numpy as np
 import torch
+import torch.nn.functional as F
 from sklearn.model_selection import GridSearchCV
 from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits
+from torch import Tensor
 
 from layerwise import compute
 from layerwise.baselines import Folds
 from layerwise.batches import Batches
 from layerwise.convolution import ConvRBM
 from layerwise.data.labels import keep_labels
-from layerwise.experiments.mnist import Rows, report, shared
+from layerwise.experiments.mnist import Rows, report, seconds, shared
 from layerwise.run import Run
 from layerwise.stack import Stack
 from layerwise.train import Training
 
-LOWER = Training(epochs=5, rate=0.002, momentum=0.9, weight_decay=1e-3, schedule="linear")
-UPPER = Training(epochs=10, rate=0.002, momentum=0.9, weight_decay=1e-3, schedule="linear")
+LOWER = Training(epochs=1, rate=0.01, weight_decay=1e-3, schedule="linear")
+UPPER = Training(epochs=1, rate=0.01, weight_decay=1e-3, schedule="linear")
+PARTS = 3  # of a layer's height and width
+RIDGE = 10.0  # added to each variance before whitening, in mean variances
 
 
-def grow(rows: Rows, filters: tuple[int, int], run: Run) -> Stack:
-    """Two convolutional RBMs, 11 x 11 and 5 x 5 pixels, greedily and without labels."""
-    lower = ConvRBM((1, 28, 28), filters[0], kernel=11, block=2, sparsity=0.03, sparsity_cost=0.5)
-    upper = ConvRBM(lower.out_shape, filters[1], kernel=4, block=2, sparsity=0.05, sparsity_cost=0.5)
+def grow(rows: Rows, filters: tuple[int, int], run: Run) -> tuple[Stack, float]:
+    """Two convolutional RBMs, 9 x 9 pixels and 5 x 5 pooling units, greedily and without labels; and their seconds."""
+    lower = ConvRBM((1, 28, 28), filters[0], kernel=9, sparsity=0.01)
+    upper = ConvRBM(lower.out_shape, filters[1], kernel=5, padding=2, sparsity=0.03)
     stack = Stack(lower, upper)
-    stack.pretrain(Batches(rows.train.x, size=50, seed=rows.train.seed), [rows.how(LOWER), rows.how(UPPER)], run=run)
-    return stack
+    batches = Batches(rows.train.x, size=10, seed=rows.train.seed)
+    histories = stack.pretrain(batches, [rows.how(LOWER), rows.how(UPPER)], run=run)
+    return stack, sum(map(seconds, histories))
 
 
 @torch.no_grad()
-def features(stack: Stack, batches: Batches) -> np.ndarray:
-    """Pooling units of every layer side by side, shape (n, their number)."""
-    blocks = []
+def features(stack: Stack, batches: Batches) -> list[Tensor]:
+    """The strongest pooling unit of each filter in every part of a grid, shape (n, their number), layer by layer."""
+    found: list[list[Tensor]] = [[] for _ in stack]
     for x, _ in batches.in_order():
-        codes = [stack.encode(x, depth) for depth in range(1, len(stack) + 1)]
-        blocks.append(torch.cat(codes, 1).numpy())
-    return np.concatenate(blocks)
+        for layer, blocks in zip(stack, found, strict=True):
+            assert isinstance(layer, ConvRBM)
+            x = layer.encode(x)
+            blocks.append(F.adaptive_max_pool2d(x.view(-1, *layer.out_shape), PARTS).flatten(1))
+    return [torch.cat(blocks) for blocks in found]
+
+
+def whitened(x: Tensor, other: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Both as principal components of x, each divided by sqrt(its variance + RIDGE mean variances); rows of mean length 1.
+
+    What few directions share counts less then in the SVM's norm of the weights, and rare features count more.
+    """
+    mean = x.mean(0)
+    variances, directions = torch.linalg.eigh(torch.cov((x - mean).T).double())
+    turn = (directions * (variances.clamp(min=0) + RIDGE * variances.mean()).rsqrt()).float()
+    x, other = (x - mean) @ turn, (other - mean) @ turn
+    length = x.norm(dim=1).mean()
+    return (x / length).numpy(), (other / length).numpy()
 
 
 def classify(x: np.ndarray, y: np.ndarray, other: np.ndarray, seed: int) -> np.ndarray:
     """What a linear SVM says of the other rows."""
-    scale = x.std(0).mean() or 1.0
-    grid = {"C": [1e-4, 1e-3, 1e-2, 1e-1]} if len(y) <= 10000 else {"C": [1e-3, 3e-3]}
-    model = GridSearchCV(LinearSVC(random_state=seed), grid, cv=Folds(seed) if len(y) <= 10000 else 2)
-    return model.fit(x / scale, y).predict(other / scale)
+    few = len(y) <= 10000
+    # with more rows than features the primal problem is the smaller one
+    svm = LinearSVC(dual=len(y) <= x.shape[1], random_state=seed)
+    model = GridSearchCV(svm, {"C": [0.3, 1.0, 3.0]}, cv=Folds(seed) if few else 2)
+    return model.fit(x, y).predict(other)
 
 
 @click.command()
 @click.option("--labels", type=click.IntRange(10), default=1000, show_default=True, help="Labelled rows.")
 @click.option("--draws", type=click.IntRange(1), default=5, show_default=True, help="How often they are drawn.")
-@click.option("--filters", nargs=2, type=int, default=(40, 40), show_default=True, help="Filters of the two layers.")
+@click.option("--filters", nargs=2, type=int, default=(100, 100), show_default=True, help="Filters of the two layers.")
+@click.option("--layers", type=click.Choice(["lower", "upper", "both"]), default="both", show_default=True,
+              help="Whose features the SVM sees.")  # fmt: skip
 @shared
 def main(
-    labels: int, draws: int, filters: tuple[int, int], seed: int, hold_out: int, threads: int, precision: str, out: Path
-) -> None:
+    labels: int, draws: int, filters: tuple[int, int], layers: str, seed: int, hold_out: int, threads: int, precision: str,
+    out: Path,
+) -> None:  # fmt: skip
     """Measure the features: python -m layerwise.experiments.convolutional --labels 1000."""
     with compute.session(seed, threads), threadpool_limits(threads):
         rows = Rows.read(hold_out, seed, precision)
         held = f"-held-{hold_out}" if hold_out else ""
         run = Run(out / f"convolutional-{filters[0]}-{filters[1]}-{seed}{held}", resume=True, progress=True)
-        stack = grow(rows, filters, run)
-        x, other = features(stack, rows.train), features(stack, rows.other)
-        errors, seconds = measured(rows, x, other, labels, draws)
-    spread: dict[str, Any] = {"sd": statistics.stdev(errors)} if len(errors) > 1 else {}
-    report(out, {"experiment": "convolutional", "labels": labels, "seed": seed, "hold_out": hold_out, "filters": list(filters),
-                 "precision": precision, "error": statistics.fmean(errors), **spread, "errors": errors, "features": x.shape[1],
-                 "svm_seconds": seconds})  # fmt: skip
+        stack, learning_seconds = grow(rows, filters, run)
+        wanted = {"lower": slice(1), "upper": slice(1, 2), "both": slice(2)}[layers]
+        x, other = whitened(*(torch.cat(features(stack, part)[wanted], 1) for part in (rows.train, rows.other)))
+        errors, svm_seconds = measured(rows, x, other, labels, draws)
+    found: dict[str, Any] = {"error": statistics.fmean(errors), "errors": errors, "features": x.shape[1]}
+    if len(errors) > 1:
+        found["sd"] = statistics.stdev(errors)
+    took = {"learning_seconds": learning_seconds, "svm_seconds": svm_seconds}
+    asked = {"labels": labels, "seed": seed, "hold_out": hold_out, "filters": list(filters), "layers": layers}
+    report(out, {"experiment": "convolutional", **asked, "precision": precision, **found, **took})
 
 
 def measured(rows: Rows, x: np.ndarray, other: np.ndarray, labels: int, draws: int) -> tuple[list[float], float]:
