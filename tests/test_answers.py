@@ -9,16 +9,27 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from sklearn.metrics import r2_score
 from torch import nn
 
-from layerwise import DBNClassifier, NetworkClassifier, NetworkRegressor, RBMTransformer
+from layerwise import (
+    DBNClassifier,
+    DeepAutoencoder,
+    IdentityEmbedder,
+    NetworkClassifier,
+    NetworkRegressor,
+    RBMTransformer,
+)
 from layerwise.data import Dataset, Row
 from layerwise.data.columns import Column, ColumnsRow
 from layerwise.data.text import TextRow
+from layerwise.explanation import answers as answering
 from layerwise.explanation import gather
-from layerwise.findings import Answers
+from layerwise.explanation.look import Look
+from layerwise.explanation.taking import taken
+from layerwise.findings import Answers, Asked
 from layerwise.lens.attribution import LRP, IntegratedGradients
-from layerwise.lens.targets import Contrast
+from layerwise.lens.targets import Contrast, Direction, Unit
 
 X, Y = load_digits(return_X_y=True)
 X = (X / 16).astype(np.float32)
@@ -89,7 +100,59 @@ def module() -> tuple[Any, Any, dict[str, Any]]:
     return net, (X[NEW].reshape(-1, 1, 8, 8), Y[NEW]), {"answers": [4]}
 
 
-MAKE = {each.__name__: each for each in (convolutional, dense, generative, bag, words, table, module)}
+TARGETS = np.stack([100 + 10 * X.mean(1), X[:, 20] - X[:, 30]], 1)
+
+
+def one_value() -> tuple[Any, Any, dict[str, Any]]:
+    net = NetworkRegressor(layers=(8,), epochs=8, random_state=0).fit(X[:300], TARGETS[:300, 0])
+    return net, (X[NEW], np.where(np.arange(60) < 50, TARGETS[NEW, 0], np.nan)), {"answers": 8}
+
+
+def two_values() -> tuple[Any, Any, dict[str, Any]]:
+    net = NetworkRegressor("cnn", shape=(8, 8), layers=(4,), options={"hidden": (8,)}, epochs=8, random_state=0)
+    return net.fit(X[:300], TARGETS[:300]), (X[NEW], TARGETS[NEW]), {"row": IMAGE, "answers": [0, 7]}
+
+
+def five_values() -> tuple[Any, Any, dict[str, Any]]:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(64, 6), nn.Tanh(), nn.Linear(6, 5)).eval()
+    return net, X[NEW], {"row": IMAGE, "outputs": "values", "answers": [2, 9]}
+
+
+def value_of_words() -> tuple[Any, Any, dict[str, Any]]:
+    row = TextRow(form="words").fitted(TEXTS)
+    data = Dataset(TEXTS, None, (), row, "films")
+    net = NetworkRegressor("lstm", vocabulary=row.ids, layers=(4,), epochs=4, random_state=0)
+    return net.fit(data.matrix(), np.arange(60) // 3 % 2), data, {"answers": [0, 3]}
+
+
+def machine() -> tuple[Any, Any, dict[str, Any]]:
+    return RBMTransformer(6, epochs=2, random_state=0).fit(X[:300]), (X[NEW], Y[NEW]), {"row": IMAGE, "answers": 6}
+
+
+def autoencoder() -> tuple[Any, Any, dict[str, Any]]:
+    net = DeepAutoencoder((12, 5), pretrain_epochs=20, epochs=5, random_state=0).fit(X[:300])
+    return net, X[NEW], {"row": IMAGE, "training": X[:300], "answers": 3}
+
+
+def embedder() -> tuple[Any, Any, dict[str, Any]]:
+    net = IdentityEmbedder("mlp", layers=(8,), size=6, epochs=2, random_state=0).fit(X[:300], Y[:300])
+    return net, (X[NEW], Y[NEW]), {"row": IMAGE, "answers": [1, 30]}
+
+
+def code_of_module() -> tuple[Any, Any, dict[str, Any]]:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(64, 6), nn.ReLU(), nn.Linear(6, 4)).eval()
+    return net, (X[NEW], Y[NEW]), {"row": IMAGE, "outputs": "code", "answers": [4, 8]}
+
+
+CLASSES = (convolutional, dense, generative, bag, words, table, module)
+NUMBERS = (one_value, two_values, five_values, value_of_words, machine, autoencoder, embedder, code_of_module)
+MAKE = {each.__name__: each for each in CLASSES + NUMBERS}
+VALUES, CODES = (
+    [each.__name__ for each in some]
+    for some in (NUMBERS[:4], NUMBERS[4:])
+)  # fmt: skip
 
 
 @functools.cache
@@ -100,7 +163,9 @@ def made(name: str) -> tuple[Any, Any, dict[str, Any]]:
 @functools.cache
 def found(name: str) -> Answers:
     model, data, how = made(name)
-    answers = gather(model, data, **how).answers
+    subject, came, take = taken(model, data, how.get("row"), None, how.get("outputs"))
+    learned = take(how["training"], None) if "training" in how else None
+    answers = answering.of(Look(subject, came, learned, seed=0), how["answers"])  # without the rest of a report
     assert answers is not None
     return answers
 
@@ -112,9 +177,11 @@ def test_every_method_has_maps_with_checks_or_says_why_not(name: str) -> None:
     able = [note.name for note in answers.methods if not note.refused]
     assert len(able) >= 5  # softplus of free energies has no rule
     for answer in answers.each:
-        assert [shown.method for shown in answer.maps] == able
-        assert np.shape(answer.agreement) == (len(able), len(able))
-        for shown in answer.maps + answer.contrast:
+        for asked in answer.asked:
+            if asked.kind != "contrast":
+                assert [shown.method for shown in asked.maps] == able
+            assert np.shape(asked.agreement) == (len(asked.maps),) * 2
+        for shown in [shown for asked in answer.asked for shown in asked.maps]:
             assert shown.deletion.random and (shown.picture is not None) == (answers.form == "picture")
             assert len(shown.values) == len(answer.parts)
             random = shown.deletion.random
@@ -210,13 +277,137 @@ def test_features_of_a_column_are_added_up_from_the_mean_row() -> None:
     assert shown.values == pytest.approx([float(wanted[0]), float(wanted[1:].sum())], rel=1e-3, abs=1e-5)
 
 
-def test_what_gives_no_class_has_no_answers_and_says_why() -> None:
-    rbm = RBMTransformer(6, epochs=1, random_state=0).fit(X[:100])
-    numbers = NetworkRegressor(layers=(4,), epochs=1, random_state=0).fit(X[:100], Y[:100] / 2)
-    for model in (rbm, numbers):
-        told = gather(model, X[NEW], row=IMAGE)
-        assert told.answers is None and "does not classify" in told.left_out["Answers"]
-    model, data, _ = made("dense")
-    assert "none was asked for" in gather(model, data, row=IMAGE, answers=0).left_out["Answers"]
-    with pytest.raises(ValueError, match="Row 60 is asked for, but there are 60 rows: 0 to 59"):
-        gather(model, data, row=IMAGE, answers=[60])
+# -- values and codes --------------------------------------------------------------------------------------------------
+
+
+def outputs(name: str) -> np.ndarray:
+    """What the model gives all rows, shape (n, outputs), asked in another way than the report asks."""
+    model, data, _ = made(name)
+    x = data.matrix() if isinstance(data, Dataset) else data[0] if isinstance(data, tuple) else data
+    if isinstance(model, nn.Module):
+        with torch.no_grad():
+            return model(torch.from_numpy(x)).numpy()
+    if isinstance(model, IdentityEmbedder):
+        with torch.no_grad():
+            return model.network_(torch.from_numpy(x)).numpy()
+    given = model.predict(x) if hasattr(model, "predict") else model.transform(x)
+    return given.reshape(len(x), -1)
+
+
+@pytest.mark.parametrize("name", VALUES + CODES)
+def test_what_is_explained_is_what_the_model_gives(name: str) -> None:
+    given, code = outputs(name), name in CODES
+    mean, spread = given.mean(0), given.std(0)
+    assert found(name).gives == ("code" if code else "values") and found(name).outputs == given.shape[1]
+    for answer in found(name).each:
+        single = [asked for asked in answer.asked if asked.number >= 0]
+        own = given[answer.row]
+        for asked in single:
+            far = (own[asked.number] - mean[asked.number]) / spread[asked.number]
+            assert asked.value == pytest.approx(own[asked.number], rel=1e-4, abs=1e-4)
+            assert asked.far == pytest.approx(far, rel=1e-2, abs=1e-3)
+        away = (own - mean) / spread
+        size = away if code and given.min() >= 0 else np.abs(away)
+        wanted = np.argsort(-size)[:3] if code or len(own) > 3 else range(len(own))
+        assert [asked.number for asked in single] == list(wanted)
+        assert [asked.kind for asked in answer.asked[len(single) :]] == (["direction"] if code else [])
+        if code:
+            assert answer.asked[-1].value == pytest.approx(np.linalg.norm(own - mean), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", VALUES + CODES)
+def test_maps_that_add_up_share_out_what_lies_between_nothing_and_the_row(name: str) -> None:
+    for answer in found(name).each:
+        for asked in answer.asked:
+            shown = next(each for each in asked.maps if each.method == "Integrated gradients")
+            between = asked.value - asked.empty  # type: ignore[operator]
+            if shown.picture is None:
+                assert sum(shown.values) == pytest.approx(between, rel=0.03, abs=0.03)
+            elif abs(between) > 1e-3:
+                assert shown.complete is not None and shown.complete < 0.05
+
+
+def asked_of(name: str, row: int, number: int) -> Asked:
+    answer = next(each for each in found(name).each if each.row == row)
+    return next(asked for asked in answer.asked if asked.number == number)
+
+
+def test_maps_of_units_and_directions_are_those_of_the_lens() -> None:
+    model, (x, _), _ = made("code_of_module")
+    codes = torch.from_numpy(outputs("code_of_module"))
+    for answer in found("code_of_module").each:
+        row, away = torch.from_numpy(x[answer.row : answer.row + 1]), codes[answer.row] - codes.mean(0)
+        for asked in answer.asked:
+            target = Direction("2", away / away.norm()) if asked.kind == "direction" else Unit("2", asked.number)
+            wanted = LRP(model).attribute(row, target=target).values[0].view(8, 8)
+            shown = next(each for each in asked.maps if each.method == "LRP")
+            drawn = torch.tensor(shown.picture) * shown.scale / 127
+            torch.testing.assert_close(
+                drawn, wanted.clamp(-shown.scale, shown.scale), atol=shown.scale / 127, rtol=1e-3
+            )
+
+
+def test_values_are_explained_in_the_targets_own_units_from_the_mean_row() -> None:
+    model, (x, _), _ = made("one_value")
+    rows = x.astype(np.float32)
+    for answer in found("one_value").each:
+        (asked,) = answer.asked
+        assert asked.empty == pytest.approx(float(model.predict(rows.mean(0, keepdims=True))[0]), rel=1e-4)
+        shown = next(each for each in asked.maps if each.method == "DeepLift")
+        assert sum(shown.values) == pytest.approx(asked.value - asked.empty, rel=1e-2, abs=1e-2)  # type: ignore[operator]
+
+
+def test_rows_are_those_furthest_off_out_of_the_ordinary_and_between() -> None:
+    model, (x, y), _ = made("one_value")
+    off = np.abs(model.predict(x) - y)
+    each = found("one_value").each
+    assert len(each) == 8 and len({answer.row for answer in each}) == 8
+    assert [answer.row for answer in each if answer.why == "off"] == np.argsort(-np.nan_to_num(off, nan=-1))[
+        :2
+    ].tolist()
+    assert all(answer.asked[0].true is None for answer in each if answer.row >= 50)
+    assert all(answer.asked[0].true == pytest.approx(y[answer.row]) for answer in each if answer.row < 50)
+    given = outputs("machine")
+    distance = np.square((given - given.mean(0)) / given.std(0)).sum(1)
+    whys = [answer.why for answer in found("machine").each]
+    assert [answer.row for answer in found("machine").each if answer.why == "far"] == [distance.argmax()]
+    assert whys.count("class") == 3 and whys == sorted(whys, key=["off", "far", "class", "between"].index)
+
+
+def test_how_well_values_are_foretold_is_said() -> None:
+    model, (x, y), _ = made("two_values")
+    fit = gather(model, (x, y), row=IMAGE, answers=0).fit
+    assert fit is not None and fit.rows == 60
+    for at in range(2):
+        assert fit.explained[at] == pytest.approx(r2_score(y[:, at], model.predict(x)[:, at]), abs=1e-4)
+
+
+def test_what_answers_nothing_to_ask_about_has_no_pages_and_says_why() -> None:
+    steps = gather(nn.LSTM(8, 5, batch_first=True).eval(), X[NEW].reshape(-1, 8, 8))
+    assert steps.answers is None and "no score per class" in steps.left_out["Answers"]
+    for name in ("dense", "machine"):
+        model, data, _ = made(name)
+        assert "none was asked for" in gather(model, data, row=IMAGE, answers=0).left_out["Answers"]
+        with pytest.raises(ValueError, match="Row 60 is asked for, but there are 60 rows: 0 to 59"):
+            gather(model, data, row=IMAGE, answers=[60])
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "how", "words"),
+    [
+        ("two_values", (X[NEW], Y[NEW]), {}, r"foretells 2 values each came with targets of shape \(60,\)"),
+        ("one_value", (X[NEW], ["high"] * 60), {}, "Give numbers of shape"),
+        ("machine", X[NEW], {"outputs": "values"}, "a RBMTransformer gives code"),
+        ("code_of_module", X[NEW], {"outputs": "numbers"}, "outputs='numbers' is none of 'classes', 'values', 'code'"),
+        ("code_of_module", (X[NEW], Y[NEW]), {}, 'say outputs="values" or outputs="code"'),
+    ],
+)
+def test_what_does_not_fit_is_told(name: str, data: Any, how: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        gather(made(name)[0], data, row=IMAGE, **how)
+
+
+def test_several_targets_a_row_are_values() -> None:
+    model, (x, _), _ = made("code_of_module")
+    told = gather(model, (x, np.random.RandomState(0).randn(60, 4)), row=IMAGE, answers=1)
+    assert told.fit is not None and told.answers is not None and told.answers.gives == "values"

@@ -58,7 +58,7 @@ def made(name: str) -> tuple[nn.Module, Any]:
 @functools.cache
 def found(name: str) -> Explanation:
     model, data = made(name)
-    return gather(model, data)
+    return gather(model, data, answers=2)
 
 
 def as_tensor(data: Any) -> torch.Tensor:
@@ -112,7 +112,7 @@ def test_a_dataset_is_given_in_the_shape_that_the_module_takes() -> None:
     data = Dataset((16 * X[NEW]).astype(np.uint8).reshape(-1, 8, 8), Y[NEW].astype(np.int64), tuple("abcdefghij"),
                    Row("image", (8, 8), low=0, high=16), "digits")  # fmt: skip
     for name in ("convolutional", "dense"):
-        told, bare = gather(made(name)[0], data), found(name)
+        told, bare = gather(made(name)[0], data, answers=0), found(name)
         assert told.score == bare.score and told.classes == list("abcdefghij")
 
 
@@ -129,7 +129,7 @@ def test_what_does_not_classify_is_said_plainly(name: str, why: str) -> None:
 def test_a_page_is_made_of_each_and_the_module_is_left_as_it_was(name: str, tmp_path: Path) -> None:
     model, data = MAKE[name]()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    page = explain(model, data, tmp_path)
+    page = explain(model, data, tmp_path, answers=1)
     assert page.stat().st_size > 10_000
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules()) and not model.training
@@ -137,9 +137,9 @@ def test_a_page_is_made_of_each_and_the_module_is_left_as_it_was(name: str, tmp_
 
 def test_layers_can_be_named() -> None:
     model, data = made("patches")
-    told = gather(model, data, layers=["blocks.*.mlp.1", "patch"])
+    told = gather(model, data, answers=0, layers=["blocks.*.mlp.1", "patch"])
     assert [each.name for each in told.layers] == ["patch", "blocks.0.mlp.1", "blocks.1.mlp.1"]
-    assert gather(model, data, layers="blocks.1").layers[0].kind == "real-valued features of steps"
+    assert gather(model, data, answers=0, layers="blocks.1").layers[0].kind == "real-valued features of steps"
 
 
 # -- what may not ------------------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ def test_a_layer_that_is_not_reached_is_told(tmp_path: Path) -> None:
 
 
 def test_a_layer_that_answers_nan_is_left_out_and_the_rest_is_shown() -> None:
-    told = gather(seeded(Logarithm), (X[NEW], Y[NEW] % 6), layers=["first", "second"])
+    told = gather(seeded(Logarithm), (X[NEW], Y[NEW] % 6), answers=0, layers=["first", "second"])
     assert [each.name for each in told.layers] == ["first"] and told.map is not None
     assert "NaN or infinite" in told.left_out["Layer second"] and "NaN or infinite" in told.left_out["Mistakes"]
 
@@ -176,11 +176,11 @@ def test_a_module_of_which_all_is_nan_is_told(tmp_path: Path) -> None:
 def test_a_module_in_training_mode_is_told_and_put_back() -> None:
     model = Convolutional().train()
     with pytest.warns(UserWarning, match="The module is in training mode, in which Dropout answers otherwise"):
-        first = gather(model, made("convolutional")[1])
+        first = gather(model, made("convolutional")[1], answers=0)
     assert model.training and model.dropout.training and "training mode" in first.data.note
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert gather(model.eval(), made("convolutional")[1]).score == first.score
+        assert gather(model.eval(), made("convolutional")[1], answers=0).score == first.score
 
 
 @pytest.mark.parametrize(

@@ -332,9 +332,22 @@ def test_units_directions_and_contrasts(name: str) -> None:
     torch.testing.assert_close(mean.scores, below(x)[:, 3].mean((1, 2)).detach())
     one_hot = ask(method, net, x, Direction("4", torch.eye(6)[3]))
     torch.testing.assert_close(one_hot.values, mean.values, atol=1e-6, rtol=1e-4)
+    whole = ask(method, net, x, Direction("", torch.eye(3)[1]))  # of an output
+    torch.testing.assert_close(whole.values, ask(method, net, x, 1).values, atol=1e-6, rtol=1e-4)
     why = ask(method, net, x, Contrast(2, 0)).values
     apart = ask(method, net, x, 2).values - ask(method, net, x, 0).values
     torch.testing.assert_close(why, apart, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["integrated gradients", "deeplift", "lrp"])
+def test_each_row_may_have_its_own_direction(name: str) -> None:
+    net, x = cnn().eval(), torch.randn(3, 1, 14, 14)
+    vectors = torch.randn(3, 6)
+    each = ask(METHODS[name], net, x, Direction("4", vectors))
+    for row, vector in enumerate(vectors):
+        alone = ask(METHODS[name], net, x[row : row + 1], Direction("4", vector))
+        torch.testing.assert_close(each.values[row], alone.values[0], atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(each.scores[row], alone.scores[0], atol=1e-6, rtol=1e-4)
 
 
 def test_each_row_may_have_its_own_target() -> None:
@@ -502,6 +515,11 @@ BAD = {
         "Unit 5 is out of range. The layer has 3",
     ),
     "direction": (nn.Sequential(nn.Linear(6, 3)), {"target": Direction("0", torch.ones(2))}, r"3 units, but.* \(2,\)"),
+    "too few directions": (
+        nn.Linear(6, 3),
+        {"target": Direction("", torch.ones(1, 3))},
+        "1 targets were given for more rows",
+    ),
     "position": (
         nn.Sequential(nn.Linear(6, 3)),
         {"target": Unit("0", 1, (2,))},

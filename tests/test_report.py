@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from layerwise import DBNClassifier, NetworkClassifier, RBMTransformer, explain
+from layerwise import DBNClassifier, NetworkClassifier, NetworkRegressor, RBMTransformer, explain
 from layerwise.data import Dataset, Row
 from layerwise.data.sound import SoundRow
 from layerwise.data.text import TextRow
@@ -116,7 +116,7 @@ def written() -> tuple[NetworkClassifier, Dataset]:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Reports of a net of images, of a table with hostile names, and of a net without labels."""
+    """Reports of a net of images, of a table with hostile names, of a net without labels, of sounds, of texts and of values."""
     base = tmp_path_factory.mktemp("reports")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", HealthWarning)
@@ -135,10 +135,19 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     explain(sound, sounds, base / "sound")
     text, texts = written()
     explain(text, texts, base / "text")
+    values, columns = NetworkRegressor(layers=(6,), epochs=3, random_state=0), X[:, 20:30]
+    values.fit(columns[:300], X[:300, :2] + columns[:300, :2])
+    explain(
+        values,
+        (columns[1000:1060], X[1000:1060, :2] + columns[1000:1060, :2]),
+        base / "values",
+        row=rows.row,
+        answers=4,
+    )
     return {each.name: each for each in base.iterdir()}
 
 
-@pytest.fixture(params=["image", "hostile", "bare", "sound", "text"])
+@pytest.fixture(params=["image", "hostile", "bare", "sound", "text", "values"])
 def folder(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Path:
     return folders[request.param]
 
@@ -297,7 +306,7 @@ def templates(folder: Path) -> dict[str, str]:
     )
 
 
-@pytest.mark.parametrize("name", ["image", "hostile", "sound", "text"])
+@pytest.mark.parametrize("name", ["image", "hostile", "sound", "text", "bare", "values"])
 def test_every_answer_has_a_page_and_every_map_its_checks(folders: dict[str, Path], name: str) -> None:
     pages, answers = templates(folders[name]), found_in(folders[name])["answers"]
     assert set(pages) == {"/answers"} | {f"/answer/{answer['row']}" for answer in answers["each"]}
@@ -305,20 +314,29 @@ def test_every_answer_has_a_page_and_every_map_its_checks(folders: dict[str, Pat
         page = pages[f"/answer/{answer['row']}"]
         assert f'href="#/answer/{answer["row"]}"' in pages["/answers"]
         cards = re.findall(r'<article class="map-card.*?</article>', page, re.DOTALL)
-        assert len(cards) == len(answer["maps"]) + len(answer["contrast"])
-        for card, shown in zip(cards, answer["maps"] + answer["contrast"], strict=True):
+        for card, shown in zip(cards, [shown for asked in answer["asked"] for shown in asked["maps"]], strict=True):
             assert "taken away" in card and "given back" in card and "shuffled net" in card
             assert ("not to be trusted" in card) == ('class="map-card failed"' in card) == bool(shown["failures"])
             assert all(
                 str(Page(f"<p>{reason}</p>").text)[1:20] in Page(card).text for reason in shown["failures"].values()
             )
         assert ("<audio" in page) == (name == "sound")
+        assert ("nothing there</th>" in page) == (name in ("bare", "values"))
+        for asked in answer["asked"] if name == "bare" else []:
+            address = f"#/{answers['page']}/unit/{asked['number']}"
+            assert asked["kind"] == "direction" or f'href="{address}"' in page
     for note in answers["methods"]:
         assert not note["refused"] or note["refused"] in Page(pages["/answers"]).text
 
 
 def test_what_gives_no_answer_has_no_pages_of_answers(folders: dict[str, Path]) -> None:
-    assert not templates(folders["bare"]) and "Answers" in found_in(folders["bare"])["left_out"]
+    told = found_in(folders["image"]) | {"answers": None}
+    assert 'data-route="/answer' not in render(told) and 'data-route="/ladder' in render(told)
+
+
+def test_how_well_values_are_foretold_stands_at_the_top(folders: dict[str, Path]) -> None:
+    summary = re.search(r'<section id="summary".*?</section>', page_of(folders["values"]), re.DOTALL)
+    assert summary is not None and summary[0].count("Variance explained, output") == 2
 
 
 # -- charts and pictures -----------------------------------------------------------------------------------------------
@@ -448,7 +466,7 @@ def test_nothing_sticks_out_sideways(visit: Any, folder: Path) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("name", ["image", "sound", "text", "hostile"])
+@pytest.mark.parametrize("name", ["image", "sound", "text", "hostile", "bare", "values"])
 def test_pages_of_answers_open_by_their_address_and_fit(visit: Any, folders: dict[str, Path], name: str) -> None:
     page, answers = visit(folders[name], 360), found_in(folders[name])["answers"]["each"]
     first, second = answers[0]["row"], answers[1]["row"]

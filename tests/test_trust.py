@@ -64,8 +64,17 @@ def test_the_same_map_upside_down_fails_each_way(net_and_rows: tuple[nn.Module, 
     checks = trust.check(question, -found.values, base, found.again)
     said = "; ".join(checks.failures.values())
     assert not checks.passed
-    for reason in ("lowers the score no faster", "raises the score no faster"):
+    for reason in ("undoes the answer no faster", "restores the answer no faster"):
         assert reason in said
+
+
+@pytest.mark.parametrize("factor", [1.0, -1.0])
+def test_what_moves_a_number_counts_be_it_up_or_down(factor: float) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(20, 1, bias=False))
+    net[0].weight.data = factor * net[0].weight.data.abs()
+    checks = Occlusion(net, window=1).attribute(torch.rand(3, 20)).checks
+    assert not {"deletion", "insertion"} & set(checks.failures), str(checks)
 
 
 def test_a_map_that_does_not_look_at_the_net_fails(net_and_rows: tuple[nn.Module, Tensor]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,19 +10,18 @@ import torch
 from torch import Tensor
 
 from layerwise import lens
-from layerwise.explanation.look import Look
+from layerwise.explanation import questions
+from layerwise.explanation.look import Look, address
+from layerwise.explanation.questions import Asking, Posed
 from layerwise.explanation.start import Start, start_of
-from layerwise.findings import Answer, Answers, MethodNote, Near, Removal, Shown, Training
+from layerwise.findings import Answer, Answers, Asked, MethodNote, Near, Removal, Shown, Training
 from layerwise.lens.attribution import together
 from layerwise.lens.attribution.method import Map, Method
-from layerwise.lens.targets import Contrast
 from layerwise.lens.trust import Checks, Curve
 from layerwise.subject import code_of
 
-ROWS = 24  # answers looked at
 BACKGROUND = 20  # rows that expected gradients average over
 NEAR, SEARCHED = 5, 10_000  # training rows shown for an answer, and looked through
-CONTRASTED = ("Integrated gradients", "DeepLift", "LRP")  # methods whose maps add up to a difference of scores
 PLACELESS = "no layer keeps the places of the row: all units see the whole of it"
 
 
@@ -29,29 +29,23 @@ def of(look: Look, asked: int | Sequence[int] | None = None) -> Answers | None:
     """The pages of single answers; None where there are none.
 
     Arguments:
-        asked: How many, or the numbers of the rows; None for about `ROWS`.
+        asked: How many, or the numbers of the rows; None for about `questions.ROWS`.
 
     Raises:
         ValueError: If a row is asked for that is not there.
     """
     if asked is not None and not isinstance(asked, int):
         asked = _checked(asked, len(look.came))
-    if not look.subject.classifies:
+    if not look.subject.classifies and look.numbers is None:
         look.left_out["Answers"] = look.left_out.get("Mistakes", f"{look.subject.name} does not classify")
         return None
-    chosen = rows_of(look, asked)
-    if not chosen:
-        look.left_out["Answers"] = "none was asked for"
-        return None
     start = start_of(look)
-    numbers = [row for row, _ in chosen]
-    said = look.said[numbers]
-    with torch.no_grad():
-        own = start.module(start.rows(look.came.tensor(numbers))).argmax(1).cpu().numpy()
-    if (own != said).any():
-        look.left_out["Answers"] = f"the output of {look.subject.what} is no score of the classes that it gives"
+    try:
+        asking = questions.of(look, start, asked)
+    except ValueError as error:
+        look.left_out["Answers"] = str(error)
         return None
-    return _told(look, start, chosen)
+    return _told(look, start, asking)
 
 
 def _checked(asked: Sequence[int], rows: int) -> list[int]:
@@ -61,49 +55,39 @@ def _checked(asked: Sequence[int], rows: int) -> list[int]:
     return list(dict.fromkeys(numbers))
 
 
-def rows_of(look: Look, asked: int | list[int] | None = None) -> list[tuple[int, str]]:
-    """Numbers of the rows to look at, and why: mistakes that are most sure, what is least sure, right rows of each class."""
-    if isinstance(asked, list):
-        return [(row, "asked for") for row in asked]
-    count, true, said = ROWS if asked is None else asked, look.came.y, look.said
-    surest = np.argsort(-look.sure, kind="stable")
-    wrong = [int(row) for row in surest if -1 != true[row] != said[row]][: count // 3]
-    unsure = [int(row) for row in surest[::-1] if row not in wrong][: count // 6]
-    found = [(row, "wrong") for row in wrong] + [(row, "unsure") for row in unsure]
-    taken = {*wrong, *unsure}
-    for turn in range(2):  # the first right row of each class, and then the second: not picked by what they look like
-        for code in range(len(look.came.classes)):
-            mine = [int(row) for row in np.flatnonzero(said == code) if true[row] in (code, -1) and row not in taken]
-            if len(mine) > turn and len(found) < count:
-                found.append((mine[turn], "right" if true[mine[turn]] >= 0 else "unlabelled"))
-    order = {"wrong": 0, "unsure": 1, "right": 2, "unlabelled": 3}
-    return sorted(found, key=lambda each: order[each[1]])
-
-
-def _told(look: Look, start: Start, chosen: list[tuple[int, str]]) -> Answers:
-    numbers = [row for row, _ in chosen]
-    rows, said = start.rows(look.came.tensor(numbers)), look.said[numbers].tolist()
-    log_p = look.subject.log_proba(look.came.rows(np.array(numbers)))  # type: ignore[misc]
-    others = [_other(scores, row, look) for scores, row in zip(log_p, numbers, strict=True)]
-    methods = together.usual(start.module, rows, layer=start.layer)
-    asked = together.side_by_side(methods, rows, said, data=start.rows(_background(look)))
-    some = {name: method for name, method in methods.items() if name in CONTRASTED}
-    contrasts = together.side_by_side(some, rows, Contrast(said, others))
-    training, near = _nearest(look, numbers)
-    each = [
-        _answer(look, start, at, chosen[at], log_p[at], others[at], asked, contrasts, near[at] if near else [])
-        for at in range(len(chosen))
+def _told(look: Look, start: Start, asking: Asking) -> Answers:
+    rows = start.rows(look.came.tensor(asking.rows))
+    methods, data = together.usual(start.module, rows, layer=start.layer), start.rows(_background(look))
+    attempts = [
+        together.side_by_side(_some(methods, posed.methods), rows, posed.target, data=data) for posed in asking.posed
     ]
+    main = [tried for posed, tried in zip(asking.posed, attempts, strict=True) if posed.methods is None]
+    notes = [_note(start, each) for each in zip(*main, strict=True)]
+    able = [note.name for note in notes if not note.refused]
+    found = [[each for each in tried if each.map and each.name in able] for tried in attempts]
+    training, near = _nearest(look, asking.rows)
+    each = [_answer(look, start, at, asking, found, near[at] if near else []) for at in range(len(rows))]
+    agreement = [asked.agreement for answer in each for asked in answer.asked if asked.kind != "contrast"]
     return Answers(
-        each=each, methods=[_note(start, each) for each in asked] + _placeless(methods), baseline=start.baseline,
-        form=start.form, agreement=np.mean([answer.agreement for answer in each], 0).tolist(),
+        each=each, gives=look.subject.gives, outputs=len(look.came.classes) if look.numbers is None else look.numbers.shape[1],
+        page=_page(look), methods=notes + _placeless(methods),
+        baseline=start.baseline, form=start.form, agreement=np.mean(agreement, 0).tolist(),
         layer=look.subject.labels[-1] if training else "", training=training, batch=min(8, len(rows)),
     )  # fmt: skip
 
 
-def _other(scores: np.ndarray, row: int, look: Look) -> int:
-    true, said = int(look.came.y[row]), int(look.said[row])
-    return true if true not in (-1, said) else int(np.argsort(-scores, kind="stable")[1])
+def _some(methods: dict[str, Method], names: Sequence[str] | None) -> dict[str, Method]:
+    return {name: method for name, method in methods.items() if names is None or name in names}
+
+
+def _page(look: Look) -> str:
+    """The address of the layer whose units are what the model answers; "" if it has no page."""
+    if look.answers is not None and look.subject.output is not None:
+        return address(look.subject.output)
+    top = look.states[-1]
+    code = look.numbers if look.subject.gives == "code" else None
+    same = code is not None and code.shape == top.shape and torch.allclose(code, top, atol=1e-5)
+    return address(look.subject.stages[-1]) if same else ""
 
 
 def _background(look: Look) -> Tensor:
@@ -112,14 +96,14 @@ def _background(look: Look) -> Tensor:
     return of.tensor(np.unique(np.linspace(0, len(of) - 1, BACKGROUND).astype(int)))
 
 
-def _note(start: Start, attempt: together.Attempt) -> MethodNote:
-    if attempt.map is None:
-        return MethodNote(attempt.name, 0, 0, [], [], attempt.refused)
-    checks = attempt.map.checks
-    passed = sum(each.passed for each in checks.rows)
-    return MethodNote(
-        attempt.name, passed, len(checks.rows), [start.called(name) for name in checks.layers], checks.beyond, ""
-    )
+def _note(start: Start, attempts: Sequence[together.Attempt]) -> MethodNote:
+    """How a method fared with all main questions."""
+    name, checks = attempts[0].name, [each.map.checks for each in attempts if each.map]
+    if len(checks) < len(attempts):
+        return MethodNote(name, 0, 0, [], [], next(each.refused for each in attempts if each.refused))
+    rows = [row.passed for each in checks for row in each.rows]
+    layers = [start.called(layer) for layer in checks[0].layers]
+    return MethodNote(name, sum(rows), len(rows), layers, np.mean([each.beyond for each in checks], 0).tolist(), "")
 
 
 def _placeless(methods: dict[str, Method]) -> list[MethodNote]:
@@ -127,21 +111,31 @@ def _placeless(methods: dict[str, Method]) -> list[MethodNote]:
 
 
 def _answer(
-    look: Look, start: Start, at: int, chosen: tuple[int, str], log_p: np.ndarray, other: int,
-    asked: list[together.Attempt], contrasts: list[together.Attempt], near: list[Near],
-) -> Answer:  # fmt: skip
-    row, why = chosen
-    true, said = int(look.came.y[row]), int(look.said[row])
-    found = [each for each in (*asked, *contrasts) if each.map]
+    look: Look, start: Start, at: int, asking: Asking, found: list[list[together.Attempt]], near: list[Near]
+) -> Answer:
+    row, why = asking.chosen[at]
+    tried = [each for some in found for each in some]
     parts, values = start.laid_out(
-        row, [together.by_part(each.map)[at].cpu().double().numpy() for each in found if each.map]
+        row, [together.by_part(each.map)[at].cpu().double().numpy() for each in tried if each.map]
     )
-    shown = [_shown(each.name, each.map, mine, at, start) for each, mine in zip(found, values, strict=True)]
-    maps = sum(each.map is not None for each in asked)
-    agree = together.agreement(np.stack([each.ravel() for each in values[:maps]])) if maps else np.zeros((0, 0))
-    order = np.argsort(-log_p, kind="stable")[:5].tolist()
-    sure = [(code, float(np.exp(log_p[code]))) for code in dict.fromkeys([*order, *([true] if true >= 0 else [])])]
-    return Answer(row, why, true, said, sure, other, shown[:maps], shown[maps:], agree.tolist(), near, parts)
+    shown = iter(
+        [(_shown(each.name, each.map, mine, at, start), mine) for each, mine in zip(tried, values, strict=True)]
+    )
+    asked = [
+        _asked(posed, at, list(itertools.islice(shown, len(some))))
+        for posed, some in zip(asking.posed, found, strict=True)
+    ]  # fmt: skip
+    true, said = int(look.came.y[row]), int(look.said[row])
+    return Answer(row, why, true, said, asking.sure[at], asking.others[at], asked, near, parts)
+
+
+def _asked(posed: Posed, at: int, shown: list[tuple[Shown, np.ndarray]]) -> Asked:
+    figures = dict.fromkeys(("value", "empty", "mean", "far", "true")) | (posed.figures[at] if posed.figures else {})
+    agree = together.agreement(np.stack([values.ravel() for _, values in shown])) if shown else np.zeros((0, 0))
+    return Asked(
+        posed.kind, posed.numbers[at], posed.others[at], maps=[each for each, _ in shown], agreement=agree.tolist(),
+        **figures,
+    )  # fmt: skip
 
 
 def _shown(name: str, found: Map | None, values: np.ndarray, at: int, start: Start) -> Shown:
@@ -155,7 +149,8 @@ def _shown(name: str, found: Map | None, values: np.ndarray, at: int, start: Sta
     return Shown(
         method=name, scale=scale, picture=picture, values=[] if picture is not None else values.tolist(),
         complete=checks.complete, deletion=_removal(checks.deletion), insertion=_removal(checks.insertion),
-        road=None if checks.road is None else _removal(checks.road), failures=dict(checks.failures),
+        road=None if checks.road is None else _removal(checks.road),
+        alike=checks.beyond[-1] if checks.beyond else None, failures=dict(checks.failures),
     )  # fmt: skip
 
 

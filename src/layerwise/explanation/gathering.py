@@ -33,6 +33,7 @@ def explain(
     *,
     row: Row | None = None,
     layers: str | Sequence[str] | None = None,
+    outputs: str | None = None,
     answers: int | Sequence[int] | None = None,
     beside: Mapping[str, Any] | None = None,
     comparison: Sequence[Mapping[str, Any]] | None = None,
@@ -48,13 +49,17 @@ def explain(
             several the first is explained; the others, from other seeds, make bands on the ladder of layers.
         data: Rows to look at, best rows that the model did not learn from: a `layerwise.data.Dataset`, (X, y) or X. Estimators
             take X as `fit` did, shape (n, features), and y holds the model's classes; a module takes rows in its own shape,
-            (n, ...), whole numbers for those that it embeds, and y holds the numbers of its outputs. -1 means no label.
+            (n, ...), whole numbers for those that it embeds, and y holds the numbers of its outputs. -1 means no label. Of a
+            model that gives values y holds these, shape (n,) or (n, values), NaN where they are not known.
         out: Folder to write into; it is made. Only an earlier report of ours is replaced.
         row: How to show a row of X, such as `Row("image", (8, 8), low=0, high=1)`: `low` is drawn black and `high` white.
             None means the Dataset's own; (n, 1 or 3, height, width) are taken for pictures, and else rows for a table.
         layers: Names or globs of a module's layers to look at; None for its natural parts. Estimators show all of theirs.
+        outputs: What a module answers a row with: "classes" (scores of them), "values", or a "code". None takes several numbers
+            for classes, or for values if y has several a row, one for a value, and what layers of this library make for a code.
         answers: How many answers have a page of their own with what they hung on, or the numbers of their rows. None means
-            about 24: mistakes that are most sure, what is least sure, and right rows of each class. 0 leaves the pages out.
+            about 24 of classes or one value: mistakes that are most sure, what is least sure, and right rows of each class. 12,
+            each with several questions, of values and codes. 0 leaves the pages out.
         beside: Other nets with the same layers, to stand beside this one on the ladder of layers, by a name such as "random
             weights" or "not pre-trained"; each may be a list, which makes a band.
         comparison: Methods to show beside this one, as mappings with "method" (a name) and "errors" (test errors in [0, 1],
@@ -89,6 +94,7 @@ def explain(
         data,
         row=row,
         layers=layers,
+        outputs=outputs,
         answers=answers,
         beside=beside,
         comparison=comparison,
@@ -105,6 +111,7 @@ def gather(
     *,
     row: Row | None = None,
     layers: str | Sequence[str] | None = None,
+    outputs: str | None = None,
     answers: int | Sequence[int] | None = None,
     beside: Mapping[str, Any] | None = None,
     comparison: Sequence[Mapping[str, Any]] | None = None,
@@ -119,7 +126,7 @@ def gather(
         training_mode = isinstance(first, nn.Module) and first.training
         if isinstance(first, nn.Module):
             undo.enter_context(evaluating(first))
-        subject, came, take = taken(first, data, row, layers)
+        subject, came, take = taken(first, data, row, layers, outputs)
         if training_mode:
             subject = replace(subject, note="the module was in training mode and is looked at in evaluation mode")
         nets = [network_of(each, subject) for each in more]
@@ -155,8 +162,8 @@ def _told(
     return Explanation(
         title=title or f"What {look.subject.words} learned{source}",
         made=datetime.now(UTC).isoformat(timespec="minutes"), seed=look.seed, model=origin.model(look),
-        data=origin.data(look),
-        classes=list(look.came.classes), score=mistakes.score(look), comparison=methods, curves=look.subject.curves,
+        data=origin.data(look), classes=list(look.came.classes), score=mistakes.score(look), fit=mistakes.fit(look),
+        comparison=methods, curves=look.subject.curves,
         weights=units, keeping=kept, dreams=dreamed, mistakes=wrong, map=drawn, health=health.of(look),
         ladder=climbed, layers=pages, answers=answered,
         gallery=gallery.of(look, shown, heard), left_out=look.left_out,

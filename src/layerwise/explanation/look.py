@@ -11,6 +11,7 @@ from torch import Tensor
 
 from layerwise import lens
 from layerwise.lens.material import Material
+from layerwise.lens.running import evaluating, to_module
 from layerwise.subject import Subject, code_of, states_of
 
 LOOK = 2000  # rows whose codes are held at once
@@ -44,6 +45,8 @@ class Look:
         given: The rows as the module takes them.
         input: What stands for the input in comparisons: the rows, or how often each symbol is in them.
         answers: States of the module's output, shape (n, outputs); None where no part gives it, or it is not finite.
+        numbers: Of a model that gives values, those of all rows, shape (n, values), or if it gives a code, those of the
+            `chosen` rows; None for others.
         said, sure: Of all rows, the class that the model gives (index; -1 if none) and its probability.
         column_scale: For what has no picture, standard deviations of the columns of `input`.
         left_out: Why, by the name of the section.
@@ -61,6 +64,7 @@ class Look:
         self.subject, self.codes, self.states = self._seen(subject)
         self.input = self.input_of(self.rows)
         self.said, self.sure = self._answered()
+        self.numbers = self._numbers()
         self.column_scale = None if came.pictured else _spread(self.input)
 
     @property
@@ -113,6 +117,18 @@ class Look:
                 return np.full_like(said, -1), np.full_like(sure, np.nan)
             said[part], sure[part] = log_p.argmax(1), np.exp(log_p.max(1))
         return said, sure
+
+    @torch.no_grad()
+    def _numbers(self) -> Tensor | None:
+        """The numbers that the model gives rows."""
+        gives = self.subject.gives
+        if gives not in ("values", "code"):
+            return None
+        rows = self.chosen if gives == "code" else np.arange(len(self.came))
+        net, starts = self.subject.numbers, range(0, len(rows), 500)
+        given = (self.subject.given(self.came.tensor(rows[start : start + 500])) for start in starts)
+        with evaluating(net):
+            return torch.cat([net(to_module(net, part)).cpu() for part in given])
 
     def _leave_out_answers(self, why: str) -> None:
         self.subject = replace(self.subject, log_proba=None, loss=None)

@@ -8,7 +8,7 @@ import numpy as np
 
 from layerwise import lens
 from layerwise.explanation.look import Look
-from layerwise.findings import Confused, Mistakes, Score
+from layerwise.findings import Confused, Fit, Mistakes, Score
 
 CLASSES = 20  # classes in the confusion matrix
 
@@ -25,6 +25,19 @@ def score(look: Look) -> Score | None:
         rows=len(known), wrong=wrong, error=wrong / len(known), low=low, high=high,
         baseline=1 - int(counts.max()) / len(known), commonest=int(counts.argmax()),
     )  # fmt: skip
+
+
+def fit(look: Look) -> Fit | None:
+    """How well values are foretold on the rows with targets; None where there are fewer than two."""
+    if look.numbers is None or look.came.targets is None:
+        return None
+    known = np.isfinite(look.came.targets).all(1)
+    true, said = look.came.targets[known], look.numbers.double().numpy()[known]
+    if len(true) < 2:
+        return None
+    error, spread = (np.sqrt(np.square(each).mean(0)) for each in (said - true, true - true.mean(0)))
+    explained = np.where(spread > 0, 1 - np.square(error / np.where(spread > 0, spread, 1)), np.nan)
+    return Fit(len(true), error.tolist(), spread.tolist(), explained.tolist())
 
 
 def of(look: Look) -> Mistakes | None:

@@ -15,7 +15,8 @@ from layerwise.data.columns import Column, ColumnsRow
 from layerwise.data.dataset import Dataset
 from layerwise.data.text import BAGS, TextRow
 from layerwise.dbn import DBN
-from layerwise.explanation.look import Look
+from layerwise.estimators.identity import Own
+from layerwise.explanation.look import LOOK, Look
 from layerwise.findings import Part
 from layerwise.lens.material import PICTURE
 
@@ -29,7 +30,7 @@ class FromStart(nn.Module):
     """A module that takes rows in the shape they are shown in, from what stands for nothing there.
 
     Arguments:
-        net: From rows, in the shape that it takes, to scores of classes.
+        net: From rows, in the shape that it takes, to what is explained.
         shape: That shape; None for flat rows.
         shift: What is added to a row first, a number or shape (features,): the row that stands for nothing.
     """
@@ -62,7 +63,7 @@ class Start:
     """Where explanations start.
 
     Arguments:
-        module: From rows as `rows` makes them to scores of the classes.
+        module: From rows as `rows` makes them to scores of the classes, values or a code.
         layer: Where explanations start in it; None for the rows.
         form: How maps are shown: "picture", "words" or "columns".
         baseline: What stands for "nothing there", in words.
@@ -87,7 +88,9 @@ class Start:
 
     def called(self, layer: str) -> str:
         """The name of a layer of the module, as the model calls it."""
-        return layer.removeprefix("net.") or "the net itself"
+        while layer.startswith("net."):
+            layer = layer.removeprefix("net.")
+        return layer or "the net itself"
 
     def laid_out(self, row: int, maps: Maps) -> tuple[list[Part], Maps]:
         """Values of a row's maps by the parts that are shown, and these parts; of pictures, small enough to be shown."""
@@ -152,7 +155,9 @@ class Start:
 def start_of(look: Look) -> Start:
     """Where explanations of the answers start."""
     subject, row = look.subject, look.came.row
-    net = ByFreeEnergy(subject.module) if isinstance(subject.module, DBN) else subject.module
+    net: nn.Module = subject.module if subject.classifies else subject.numbers
+    if subject.classifies and isinstance(net, DBN):
+        net = ByFreeEnergy(net)
     if subject.symbols:
         layer = next(name for name, part in net.named_modules() if isinstance(part, nn.Embedding))
         return Start(
@@ -164,6 +169,10 @@ def start_of(look: Look) -> Start:
         scaled = isinstance(look.came.x, Dataset)  # to [0, 1]
         shift = torch.tensor([0.0 if scaled else float(row.low or 0)])
         form, baseline = "picture", "silence" if row.kind == "sound" else "black"
+        if any(
+            isinstance(part, Own) for part in net.modules()
+        ):  # to which all rows between black and this one are alike
+            shift, baseline = _mean(look), "the mean picture"
     elif isinstance(row, TextRow) and row.form in BAGS and isinstance(look.came.x, Dataset):
         form, baseline = "words", "a text without the word"
     else:
@@ -171,6 +180,14 @@ def start_of(look: Look) -> Start:
     place = next((each for each in net.parameters()), shift)
     module = FromStart(net, subject.shape, shift.to(place.device)).eval()
     return Start(module, None, form, baseline, look, shape, shift)
+
+
+def _mean(look: Look) -> Tensor:
+    """The mean of the training rows, or if they are not known, of those looked at, shape (features,)."""
+    if look.learned is None:
+        return look.rows.mean(0)
+    some = np.random.RandomState(look.seed).permutation(len(look.learned))[:LOOK]
+    return look.learned.tensor(np.sort(some)).mean(0)
 
 
 def _picture(values: np.ndarray, look: Look) -> np.ndarray:

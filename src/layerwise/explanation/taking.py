@@ -19,17 +19,22 @@ Shape = tuple[int, ...]
 Take = Callable[[Any, Row | None], Material]
 
 
-def taken(model: Any, data: Any, row: Row | None, layers: str | Sequence[str] | None) -> tuple[Subject, Material, Take]:
+def taken(
+    model: Any, data: Any, row: Row | None, layers: str | Sequence[str] | None, outputs: str | None = None
+) -> tuple[Subject, Material, Take]:
     """How the model looks to the lens, the rows, and a way to take more rows of the same kind."""
     if isinstance(model, nn.Module):
-        return _by_module(model, data, row, layers)
+        return _by_module(model, data, row, layers, outputs)
     subject = of_estimator(model)
     if layers is not None:
         raise ValueError(f"layers=... chooses among the layers of a torch module; a {subject.name} shows all of "
                          "its own. To choose, give its network: explain(model.network_, ...).")  # fmt: skip
 
+    if outputs not in (None, subject.gives):
+        raise ValueError(f"outputs=... says what a torch module answers with; a {subject.name} gives {subject.gives}.")
+
     def take(data: Any, row: Row | None) -> Material:
-        return _checked(subject, material(data, row, subject.classes, subject.columns))
+        return _checked(subject, material(data, row, subject.classes, subject.columns, subject.values))
 
     return subject, take(data, row), take
 
@@ -60,16 +65,18 @@ def _checked(subject: Subject, came: Material) -> Material:
 
 
 def _by_module(
-    model: nn.Module, data: Any, row: Row | None, layers: str | Sequence[str] | None
+    model: nn.Module, data: Any, row: Row | None, layers: str | Sequence[str] | None, outputs: str | None
 ) -> tuple[Subject, Material, Take]:
     symbols = any(isinstance(part, nn.Embedding) for part in model.modules())
     flat, row, shapes = _laid_flat(data, row, symbols)
-    subject = of_module(model, _few(flat), shapes, layers)
+    if outputs is None and isinstance(data, tuple) and len(data) == 2 and np.ndim(_array(data[1])) == 2:
+        outputs = "values"  # several a row: targets, which classes are not
+    subject = of_module(model, _few(flat), shapes, layers, outputs)
 
     def take(data: Any, row: Row | None) -> Material:
-        return material(_laid_flat(data, row, symbols)[0], row, subject.classes)
+        return material(_laid_flat(data, row, symbols)[0], row, subject.classes, values=subject.values)
 
-    came = material(flat, row, subject.classes)
+    came = material(flat, row, subject.classes, values=subject.values)
     return subject, came, lambda data, _: take(data, came.row)
 
 

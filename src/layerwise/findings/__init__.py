@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from layerwise.findings.answers import Answer, Answers, MethodNote, Near, Part, Removal, Shown, Training
+from layerwise.findings.answers import Answer, Answers, Asked, MethodNote, Near, Part, Removal, Shown, Training
 from layerwise.findings.layers import (
     Ablation,
     Changed,
@@ -25,6 +25,7 @@ from layerwise.findings.overview import (
     Curve,
     Data,
     Dreams,
+    Fit,
     Gallery,
     Gradient,
     Health,
@@ -42,7 +43,7 @@ from layerwise.findings.overview import (
 )
 from layerwise.findings.plain import pack, plain, unpack
 
-FORMAT = "layerwise-report/2"
+FORMAT = "layerwise-report/3"
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Explanation:
     data: Data
     classes: list[str]
     score: Score | None
+    fit: Fit | None
     comparison: list[Method]
     curves: list[Curve]
     weights: list[Weights]
@@ -83,6 +85,7 @@ __all__ = [
     "Ablation",
     "Answer",
     "Answers",
+    "Asked",
     "Changed",
     "CodeMap",
     "Confused",
@@ -90,6 +93,7 @@ __all__ = [
     "Data",
     "Dreams",
     "Explanation",
+    "Fit",
     "Gallery",
     "Gradient",
     "Health",

@@ -13,7 +13,8 @@ class Removal:
 
     Arguments:
         steps: Shares of the parts.
-        scores: The probability of the class at these; for a contrast its share in the probability of both classes.
+        scores: The probability of the class at these; for a contrast its share in the probability of both classes; for a number
+            where it lies between that of nothing (0) and that of the row (1).
         area, random: Under the curve, and under those of random orders.
     """
 
@@ -34,6 +35,8 @@ class Shown:
         values: Otherwise of each of the answer's `parts`.
         complete: The gap between its sum and the score, as a share of the score; None where no sum is promised.
         deletion, insertion, road: What happens if parts are taken away; `road` is None where there are no neighbours.
+        alike: Rank correlation of the sizes of its values with those for a shuffled net, beyond what the input explains: of the
+            method and the net, over some rows; None where nothing could be shuffled.
         failures: Why this map is not to be trusted, in words, by the check that it fails, as `lens.trust.Checks` has them.
     """
 
@@ -45,6 +48,7 @@ class Shown:
     deletion: Removal
     insertion: Removal
     road: Removal | None
+    alike: float | None
     failures: dict[str, str]
 
 
@@ -56,7 +60,8 @@ class MethodNote:
         name: Of the method.
         passed, asked: Of so many maps, so many passed all checks.
         layers: What was shuffled, top first: each name with all before it.
-        alike: After that, the rank correlation of the sizes of its values with the first, beyond what the input explains.
+        alike: After that, the rank correlation of the sizes of its values with the first, beyond what the input explains; mean
+            over what was asked.
         refused: Why it has no maps; "" if it has.
     """
 
@@ -86,17 +91,45 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """One question about an answer, and the maps that answer it.
+
+    Arguments:
+        kind: "class" and "contrast" (why it and not another); "value" of an output; "unit" of a code, and "direction": of the
+            whole code, from the mean code to this one.
+        number: Of the class, output or unit; -1 for a direction.
+        other: The class that it is contrasted with; -1 for none.
+        value, empty: What is explained, of the row and of what stands for nothing there; None for classes.
+        mean, far: Mean over the rows looked at, and how many standard deviations the row is from it; None for classes.
+        true: What the value should be; None where that is not known.
+        maps: By method.
+        agreement: Rank correlations of the maps with each other, part by part as they are shown, in their order.
+    """
+
+    kind: str
+    number: int
+    other: int
+    value: float | None
+    empty: float | None
+    mean: float | None
+    far: float | None
+    true: float | None
+    maps: list[Shown]
+    agreement: list[list[float]]
+
+
+@dataclass(frozen=True)
 class Answer:
     """One answer.
 
     Arguments:
         row: Its number in the data.
-        why: It is here: "asked for", "sure and wrong", "unsure" or "right".
-        true, said: Class indices, -1 = not known.
+        why: It is here: "asked for", "wrong", "unsure", "right" or "unlabelled"; of a model that gives no classes "off" (from
+            what it should be), "far" (from the mean), "class" (the first of its class) or "between".
+        true, said: Class indices, -1 = not known, or none.
         sure: The classes with the largest probabilities, largest first, and these.
-        other: The class that it is contrasted with: the true one of a mistake, else the second most probable one.
-        maps, contrast: What the answer hung on, and what spoke for it and not for the other.
-        agreement: Rank correlations of the maps with each other, part by part as they are shown, in their order.
+        other: The class that it is contrasted with: the true one of a mistake, else the second most probable one; -1 for none.
+        asked: What was asked about it, the main question first.
         near: The nearest training rows, nearest first.
         parts: Where rows are no pictures: the words or columns that the values of maps belong to.
     """
@@ -107,11 +140,19 @@ class Answer:
     said: int
     sure: list[tuple[int, float]]
     other: int
-    maps: list[Shown]
-    contrast: list[Shown]
-    agreement: list[list[float]]
+    asked: list[Asked]
     near: list[Near] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
+
+    @property
+    def maps(self) -> list[Shown]:
+        """What the answer hung on: the maps of the main question."""
+        return self.asked[0].maps
+
+    @property
+    def contrast(self) -> list[Shown]:
+        """What spoke for the answer and not for the other; empty where there is none."""
+        return next((each.maps for each in self.asked if each.kind == "contrast"), [])
 
 
 @dataclass(frozen=True)
@@ -132,16 +173,22 @@ class Answers:
 
     Arguments:
         each: The answers, in the order of their list.
+        gives: What the model answers with: "classes", "values" or "code"; `outputs` says how many of them there are.
+        page: The address of the layer whose units these are; "" if it has no page.
         methods: How each method fared.
         baseline: What stands for "nothing there", in words.
         form: How maps are shown: "picture", "words" or "columns".
-        agreement: Rank correlations between methods, mean over the answers, in the order of the methods that have maps.
+        agreement: Rank correlations between methods, mean over what was asked but contrasts, in the order of the methods that
+            have maps.
         layer: Whose codes say what is near; "" if no training rows were given.
         training: The training rows that are shown.
         batch: Rows that the correlations with shuffled nets are of.
     """
 
     each: list[Answer]
+    gives: str
+    outputs: int
+    page: str
     methods: list[MethodNote]
     baseline: str
     form: str

@@ -73,6 +73,20 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Fit:
+    """How well a model that gives values foretells those of rows whose targets are known, per output, in their own units.
+
+    `error` is the root mean square, `spread` that of always saying the mean of these targets; `explained` is the share of the
+    variance that is no error, which may be below 0.
+    """
+
+    rows: int
+    error: list[float]
+    spread: list[float]
+    explained: list[float]
+
+
+@dataclass(frozen=True)
 class Method:
     """A row of the comparison: errors in [0, 1], one per draw; `verdict` as `lens.Ranked` has it."""
 

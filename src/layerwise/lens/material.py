@@ -26,6 +26,8 @@ class Material:
         classes: Names of the classes.
         row: How to show a row; `low` and `high` are the values in x that are drawn black and white.
         name, note: Of the data.
+        targets: What a model that gives values should give, shape (n, values), NaN where that is not known; None if there are
+            none.
     """
 
     x: Any
@@ -34,6 +36,7 @@ class Material:
     row: Row
     name: str = ""
     note: str = ""
+    targets: np.ndarray | None = None
 
     def __len__(self) -> int:
         return int(self.x.shape[0]) if hasattr(self.x, "shape") else len(self.x)
@@ -91,7 +94,11 @@ class Material:
 
 
 def material(
-    data: Any, row: Row | None, classes: Sequence[Any] | None, columns: Sequence[str] | None = None
+    data: Any,
+    row: Row | None,
+    classes: Sequence[Any] | None,
+    columns: Sequence[str] | None = None,
+    values: int | None = None,
 ) -> Material:
     """Checks what came and makes a `Material` of it.
 
@@ -100,6 +107,8 @@ def material(
         row: How to show a row of X; None means the Dataset's own, or a table.
         classes: The classes that the model knows; None for models that know none.
         columns: Names of the features that the model was fitted with.
+        values: How many values the model gives each row: y then holds these, shape (n,) or (n, values), and NaN where they are
+            not known. None for models that give something else.
 
     Raises:
         ValueError: If there are no rows, they do not fit the labels or `row`, or hold NaN, or there are unknown labels.
@@ -122,8 +131,9 @@ def material(
         raise ValueError(f"Rows are a matrix of shape (n, features), but these have shape {tuple(x.shape)}. "
                          "Pass X, (X, y) or a layerwise.data.Dataset; flatten images with X.reshape(len(X), -1).")  # fmt: skip
     _check_rows(int(x.shape[0]))
-    y, names = _codes(labels, x.shape[0], classes)
-    return _checked(Material(x, y, names, row or _table(x, columns)))
+    targets = None if values is None or labels is None else _targets(labels, x.shape[0], values)
+    y, names = _codes(None if values is not None else labels, x.shape[0], classes)
+    return _checked(Material(x, y, names, row or _table(x, columns), targets=targets))
 
 
 def _check_rows(rows: int) -> None:
@@ -168,16 +178,28 @@ def _codes(labels: Any, rows: int, classes: Sequence[Any] | None) -> tuple[np.nd
             f"{rows} rows came with labels of shape {y.shape}. Give one label per row, -1 where there is none."
         )
     if y.dtype.kind == "f" and (y != np.floor(y)).any():
-        raise ValueError("Labels are classes, but these hold fractions. For a continuous target, pass X alone.")
+        raise ValueError("Labels are classes, but these hold fractions. Targets go with a model that gives values: of a "
+                         'module that answers several numbers, say outputs="values".')  # fmt: skip
     known = np.unique(y[y != -1] if y.dtype.kind in "if" else y) if classes is None else np.asarray(classes)
     here = np.isin(y, known)
     missing = y == -1 if y.dtype.kind in "if" else np.zeros(rows, dtype=bool)
     if strange := np.unique(y[~here & ~missing]).tolist():
         raise ValueError(f"These labels are no classes of the model: {strange[:5]}; it knows {known.tolist()[:20]}. "
-                         "Give the labels as they were given to fit.")  # fmt: skip
+                         "Give the labels as they were given to fit; of a module whose outputs are no classes, say "
+                         'outputs="values" or outputs="code".')  # fmt: skip
     order = np.argsort(known)
     codes = order[np.searchsorted(known[order], np.where(here, y, known[0]))]
     return np.where(here, codes, -1).astype(np.int64), tuple(str(each) for each in known.tolist())
+
+
+def _targets(labels: Any, rows: int, values: int) -> np.ndarray:
+    """What a model should give, shape (rows, values)."""
+    y = np.asarray(labels)
+    if y.dtype.kind not in "biuf" or y.size != rows * values or y.shape[:1] != (rows,):
+        raise ValueError(f"{rows} rows of which the model foretells {values} {'value' if values == 1 else 'values'} each came "
+                         f"with targets of shape {y.shape}, {y.dtype}. Give numbers of shape {(rows, values)}, NaN where one "
+                         "is not known; pass X alone if there are none.")  # fmt: skip
+    return y.reshape(rows, values).astype(np.float64)
 
 
 def _checked(came: Material) -> Material:

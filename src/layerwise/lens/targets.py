@@ -76,10 +76,7 @@ class Each(Target):
 
     def pick(self, index: Tensor) -> Target:
         """The targets of these rows."""
-        if int(index.max()) >= len(self.places):
-            raise ValueError(
-                f"{len(self.places)} targets were given for more rows than that. Give one per row, or one."
-            )
+        _check_count(len(self.places), int(index.max()) + 1)
         return Each(tuple(self.places[number] for number in index.tolist()))
 
     def scores(self, output: Any, seen: Watch | None, rows: int) -> Tensor:
@@ -112,11 +109,11 @@ class InLayer(Target):
 
 @dataclass(frozen=True, eq=False)
 class Direction(InLayer):
-    """How far a layer's state lies along a direction: its product with `vector`, shape (units,).
+    """How far a layer's state lies along a direction: its product with `vector`.
 
     Arguments:
         layer: Name of a layer, as `layerwise.lens.names` has it, or the module.
-        vector: Shape (units,). It is not normalised.
+        vector: Shape (units,), or (rows, units) for one per row. It is not normalised.
         position: Where in a layer with places, such as (row, column) or (step,); None means the mean over all of them.
 
     Example:
@@ -132,13 +129,24 @@ class Direction(InLayer):
     vector: Tensor
     position: tuple[int, ...] | None = None
 
+    def pick(self, index: Tensor) -> Target:
+        """The directions of these rows."""
+        if self.vector.ndim == 1:
+            return self
+        _check_count(len(self.vector), int(index.max()) + 1)
+        return dataclasses.replace(self, vector=self.vector[index.to(self.vector.device)])
+
     def scores(self, output: Any, seen: Watch | None, rows: int) -> Tensor:
         """Shape (rows,)."""
         values = _units(self.layer, seen, rows)
-        if self.vector.shape != values.shape[-1:]:
+        vector = self.vector.to(values)
+        if vector.shape not in (values.shape[-1:], (rows, values.shape[-1])):
             raise ValueError(f"{self.layer!r} has {values.shape[-1]} units, but the direction has shape "
-                             f"{tuple(self.vector.shape)}. Give one number per unit.")  # fmt: skip
-        return _at(values @ self.vector.to(values), self.position)
+                             f"{tuple(vector.shape)}. Give one number per unit, or a row of them for each of the {rows} "
+                             "rows.")  # fmt: skip
+        if vector.ndim == 2:
+            vector = vector.view(rows, *[1] * (values.ndim - 2), -1)
+        return _at((values * vector).sum(-1), self.position)
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,6 +273,11 @@ def _at(values: Tensor, position: tuple[int, ...] | None) -> Tensor:
         _check_place(number, size, "position", "The layer")
     where: tuple[Any, ...] = (slice(None), *position)
     return values[where]
+
+
+def _check_count(targets: int, rows: int) -> None:
+    if targets < rows:
+        raise ValueError(f"{targets} targets were given for more rows than that. Give one per row, or one.")
 
 
 def _check_place(number: int, size: int, what: str = "target", whose: str = "The output") -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -172,9 +173,9 @@ def _failures(
     if complete is not None and not complete <= COMPLETE:
         found["completeness"] = f"its sum misses the score by {complete:.0%}"
     if not deletion.area < min(deletion.random):
-        found["deletion"] = "taking away what it marks lowers the score no faster than random orders do"
+        found["deletion"] = "taking away what it marks undoes the answer no faster than random orders do"
     if not insertion.area > max(insertion.random):
-        found["insertion"] = "giving back what it marks raises the score no faster than random orders do"
+        found["insertion"] = "giving back what it marks restores the answer no faster than random orders do"
     if road and not road.area < min(road.random):
         found["ROAD"] = "with the holes filled in (ROAD), what it marks counts no more than random parts do"
     if beyond and not beyond[-1] < SAME:
@@ -286,8 +287,13 @@ class Trial:
 
 
 def _scored(parts: Parts, points: Iterable[Tensor]) -> np.ndarray:
-    """Scores of the rows, changed in several ways, shape (rows, ways)."""
-    return np.stack([parts.scores(each).cpu().double().numpy() for each in points], 1)
+    """Scores of the rows, changed in several ways, shape (rows, ways); of few rows, several ways go in one pass."""
+    together, ways = max(1, parts.size // len(parts.full)), iter(points)
+    found: list[Tensor] = []
+    while some := list(itertools.islice(ways, together)):
+        index = torch.arange(len(parts.full), device=some[0].device).repeat(len(some))
+        found += parts.scores(torch.cat(some), index).cpu().double().chunk(len(some))
+    return torch.stack(found, 1).numpy()
 
 
 def _areas(shares: Sequence[float], scores: np.ndarray) -> Any:
@@ -309,7 +315,13 @@ class Parts:
         self.differ = (apart if together is None else apart.any(together + 1)).flatten(1).cpu()  # (rows, parts)
 
     def order(self, values: Tensor) -> Tensor:
-        """Numbers of the parts, most important first, shape (n, parts)."""
+        """Numbers of the parts, most important first, shape (n, parts).
+
+        That is what speaks most for a class; of other targets, for the change from the baseline, be it up or down.
+        """
+        if self.probable is None:
+            down = (self.full < self.empty).view(-1, *(1,) * (values.ndim - 1))
+            values = torch.where(down.to(values.device), -values, values)
         if values[0].numel() == int(np.prod(self.shape)):
             values = values.reshape(len(values), *self.shape)
         if self.together is not None:
@@ -345,15 +357,17 @@ class Parts:
         """Nothing but these parts of the rows."""
         return torch.where(chosen, self.question.points, self.base)
 
-    def scores(self, points: Tensor) -> Tensor:
-        """Per row: a probability, or the score on a scale from the baseline's (0) to the row's own (1)."""
+    def scores(self, points: Tensor, index: Tensor) -> Tensor:
+        """Of points that stand for the rows `index`: a probability, or the score on a scale from the baseline's (0) to the
+        row's own (1).
+        """
         if self.probable is not None:
-            return self.probable(points)
-        span = self.full - self.empty
-        return (self.question.scores(points, size=self.size) - self.empty) / torch.where(span == 0, 1, span)
+            return self.probable(points, index, self.size)
+        empty, span = self.empty[index], (self.full - self.empty)[index]
+        return (self.question.scores(points, index, self.size) - empty) / torch.where(span == 0, 1, span)
 
 
-def _probabilities(question: Question) -> Callable[[Tensor], Tensor] | None:
+def _probabilities(question: Question) -> Callable[[Tensor, Tensor, int], Tensor] | None:
     """Scores as probabilities, where the target is one of several classes, or one of them and not another."""
     target: Target = question.target
     if isinstance(target, Contrast):
@@ -367,7 +381,7 @@ def _probabilities(question: Question) -> Callable[[Tensor], Tensor] | None:
         return None
     softened = Question.__new__(Question)
     softened.__dict__.update(question.__dict__, target=target)
-    return lambda points: softened.scores(points)
+    return softened.scores
 
 
 def _is_class(target: Target) -> bool:

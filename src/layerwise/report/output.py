@@ -22,7 +22,7 @@ def check_out(out: str | Path) -> Path:
     folder = Path(out).expanduser()
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file; a report is written into a folder. Choose another name.")
-    for name, mark in ((PAGE, GENERATOR), (DATA, FORMAT)):
+    for name, mark in ((PAGE, GENERATOR), (DATA, FORMAT.partition("/")[0])):
         file = folder / name
         if file.exists() and not (file.is_file() and mark.encode() in file.read_bytes()[:2000]):
             raise FileExistsError(

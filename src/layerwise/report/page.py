@@ -396,6 +396,10 @@ class Page:
         """The addresses of the pictures of training rows."""
         return [pictures.plain_picture(each) for each in unpack(self.found["answers"]["training"]["pictures"])]
 
+    def main_maps(self, answer: dict[str, Any]) -> list[dict[str, Any]]:
+        """The maps of what was asked about an answer, but for contrasts."""
+        return [shown for asked in answer["asked"] if asked["kind"] != "contrast" for shown in asked["maps"]]
+
     def coloured(self, shown: dict[str, Any], parts: list[dict[str, Any]]) -> Markup:
         """Words, coloured by the values of a map."""
         word, scale = Markup('<span class="{}" style="--v: {:.2f}" title="{}">{}</span>{}'), shown["scale"] or 1

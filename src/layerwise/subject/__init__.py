@@ -2,6 +2,6 @@
 
 from layerwise.subject.estimators import of_estimator
 from layerwise.subject.modules import of_module
-from layerwise.subject.subject import WIDEST, Subject, code_of, states_of
+from layerwise.subject.subject import WIDEST, Numbers, Subject, code_of, states_of
 
-__all__ = ["WIDEST", "Subject", "code_of", "of_estimator", "of_module", "states_of"]
+__all__ = ["WIDEST", "Numbers", "Subject", "code_of", "of_estimator", "of_module", "states_of"]

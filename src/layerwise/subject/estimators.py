@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
@@ -61,6 +62,10 @@ def _common(name: str, model: Any) -> dict[str, Any]:
     """What is asked of every estimator in the same way."""
     classifies, columns = hasattr(model, "classes_"), getattr(model, "feature_names_in_", None)
     missing = {} if classifies else {"Mistakes": f"{name} does not classify"}
+    gives = "classes" if classifies else "values" if hasattr(model, "predict") else "code"
+    units = (
+        [torch.from_numpy(each).float() for each in (model.mean_, model.scale_)] if gives == "values" else [None] * 2
+    )
     if not getattr(model, "gradients_", {}):
         missing["Gradients"] = f"{name} does not measure them while it learns"
     return {
@@ -69,6 +74,7 @@ def _common(name: str, model: Any) -> dict[str, Any]:
         "columns": None if columns is None else [str(each) for each in columns],
         "log_proba": (lambda rows: _quietly(model.predict_log_proba, rows)) if classifies else None,
         "gradients": dict(getattr(model, "gradients_", {})), "missing": missing,
+        "gives": gives, "mean": units[0], "deviation": units[1],
     }  # fmt: skip
 
 

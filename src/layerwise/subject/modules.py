@@ -11,20 +11,27 @@ import torch
 from torch import Tensor, nn
 
 from layerwise import lens
+from layerwise.layer import Layer
 from layerwise.lens.names import wanted
 from layerwise.lens.running import evaluating, run, to_module
 from layerwise.lens.targets import answers
 from layerwise.lens.vitals import kind_of
+from layerwise.stack import Stack
 from layerwise.subject.subject import Subject, cross_entropy
 from layerwise.units import Bernoulli, Gaussian, Rectified, Units
 
 MOST = 24  # layers that are looked at unless they are named
 PASSING = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Flatten, nn.Identity, nn.Unflatten)
+OUTPUTS = {"classes": "scores of classes", "values": "values", "code": "a code"}
 KINDS: dict[type[Units], str] = {Bernoulli: "states in [0, 1]", Rectified: "rectified", Gaussian: "real-valued"}
 
 
 def of_module(
-    module: nn.Module, rows: Tensor, shapes: Sequence[tuple[int, ...]], layers: str | Sequence[str] | None = None
+    module: nn.Module,
+    rows: Tensor,
+    shapes: Sequence[tuple[int, ...]],
+    layers: str | Sequence[str] | None = None,
+    outputs: str | None = None,
 ) -> Subject:
     """The subject that a module is, told by what it does to a few rows.
 
@@ -34,6 +41,8 @@ def of_module(
         shapes: Shapes of a row in which the module may take it; the first with which it runs is used.
         layers: Names or globs of layers; None for the natural ones (`layerwise.lens.reached`), without dropout and the like and
             without the output.
+        outputs: What the numbers are that it answers with, one of `OUTPUTS`; None takes several for scores of classes and one
+            for a value, but what a layer of this library makes for a code.
 
     Raises:
         ValueError: If the module does not run on the rows, or as `layerwise.lens.stream`.
@@ -51,7 +60,10 @@ def of_module(
     stages, last, left = _stages(module, given, layers, output)
     seen = next(lens.stream(module, stages, given, finite=False))
     kinds = [kind_of(dict(module.named_modules()).get(name), seen[name].rows())[0] for name in seen]
-    why, classes = _classes(output, len(rows))
+    if outputs is None and isinstance(module, Layer | Stack):
+        outputs = "code"
+    why, gives, count = _given(output, len(rows), outputs)
+    classes = range(count) if gives == "classes" else None
     name = type(module).__name__
     return Subject(
         name=name, words=name, what="the module", module=module,
@@ -60,7 +72,10 @@ def of_module(
         kinds=[_kind(kind, each) for kind, each in zip(kinds, seen.values(), strict=True)],
         features=math.prod(shape), shape=shape, whole=bool(symbols), symbols=symbols,
         work=100.0 * sum(p.numel() for p in module.parameters()), weights=_dense(module, list(seen), math.prod(shape)),
-        filters=_filters(module, list(seen)), classes=classes, loss=None if classes is None else cross_entropy,
+        filters=_filters(module, list(seen)), gives=gives, classes=classes,
+        mean=torch.zeros(count) if gives == "values" else None,
+        deviation=torch.ones(count) if gives == "values" else None,
+        loss=None if classes is None else cross_entropy,
         log_proba=None if classes is None else _log_proba(module, shape, bool(symbols)),
         missing={"Dreams": "a module that is given as it is holds no model of rows to draw from",
                  "Reconstructions": "a module that is given as it is has no way back down",
@@ -123,20 +138,23 @@ def _stages(
     )
 
 
-def _classes(output: Any, rows: int) -> tuple[str, range | None]:
-    """Why there are no classes, or their numbers."""
+def _given(output: Any, rows: int, outputs: str | None) -> tuple[str, str, int]:
+    """Why there are no classes; what is there instead, if anything; and how many numbers a row is answered with."""
+    if outputs not in (None, *OUTPUTS):
+        raise ValueError(f"outputs={outputs!r} is none of {', '.join(map(repr, OUTPUTS))}.")
     try:
         answer = answers(output, rows)
     except ValueError as error:
-        return str(error), None
-    if answer.ndim != 2 or not answer.is_floating_point():
-        return (
-            f"the module answers {tuple(answer.shape[1:]) or 'one number'} per row, which is no score per class",
-            None,
-        )
-    if answer.shape[1] < 2:
-        return "the module answers one number per row: it does not classify", None
-    return "", range(answer.shape[1])
+        return str(error), "", 0
+    shape = tuple(answer.shape[1:])
+    if len(shape) > 1 or not answer.is_floating_point():
+        return f"the module answers {shape or 'one number'} per row, which is no score per class", "", 0
+    count = shape[0] if shape else 1
+    if count < 2 and outputs in (None, "classes"):
+        return "the module answers one number per row: it does not classify", "values", 1
+    if outputs in (None, "classes"):
+        return "", "classes", count
+    return f"the module is said to answer with {OUTPUTS[outputs]}", outputs, count
 
 
 def _log_proba(module: nn.Module, shape: tuple[int, ...], whole: bool) -> Callable[[np.ndarray], np.ndarray]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -19,6 +20,30 @@ from layerwise.stack import Stack
 from layerwise.units import Units
 
 WIDEST = 4096  # numbers of a row's code; maps are averaged over neighbours until they are no more
+
+
+class Numbers(nn.Module):
+    """A module that answers each row with numbers, shape (n, outputs): values in their own units, or a code.
+
+    Example:
+        >>> import torch
+        >>> Numbers(nn.Linear(3, 2), torch.tensor([5.0, 6.0]), torch.tensor([0.0, 0.0]))(torch.rand(1, 3)).tolist()
+        [[5.0, 6.0]]
+    """
+
+    mean: Tensor | None
+    deviation: Tensor | None
+
+    def __init__(self, net: nn.Module, mean: Tensor | None = None, deviation: Tensor | None = None) -> None:
+        super().__init__()
+        self.net = net
+        place = next(net.parameters(), torch.zeros(())).device
+        self.register_buffer("mean", None if mean is None else mean.to(place))
+        self.register_buffer("deviation", None if deviation is None else deviation.to(place))
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = answers(self.net(x), len(x)).reshape(len(x), -1)
+        return found if self.mean is None or self.deviation is None else found * self.deviation + self.mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +67,8 @@ class Subject:
         scale: Standard deviations of the features, shape (features,), if the lowest layer standardises them.
         classes: What the model calls its classes; None if it knows none.
         columns: Names of the features that it was fitted with; None if they had none.
+        gives: What the module answers a row with: "classes" (scores of them), "values" (in `mean` and `deviation`, shape
+            (outputs,) both, standardised), or a "code"; "" for anything else.
         log_proba: From rows (n, features) to log-probabilities (n, classes); None for what does not classify.
         loss: From the module's output and the classes of some rows to a number; None for what does not classify.
         dream: From labels, Gibbs steps and a seed to rows of these labels; None for what cannot.
@@ -75,6 +102,9 @@ class Subject:
     scale: Tensor | None = None
     classes: Sequence[Any] | None = None
     columns: list[str] | None = None
+    gives: str = ""
+    mean: Tensor | None = None
+    deviation: Tensor | None = None
     log_proba: Callable[[np.ndarray], np.ndarray] | None = None
     loss: Callable[[Any, Tensor], Tensor] | None = None
     dream: Callable[[np.ndarray, int, int], np.ndarray] | None = None
@@ -87,6 +117,16 @@ class Subject:
     gradients: dict[str, tuple[float, float]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     note: str = ""
+
+    @property
+    def numbers(self) -> Numbers:
+        """The module of a subject that gives values or a code, with its answers in their own units."""
+        return Numbers(self.module, self.mean, self.deviation)
+
+    @property
+    def values(self) -> int | None:
+        """How many values it gives each row; None if it gives something else."""
+        return None if self.gives != "values" or self.mean is None else len(self.mean)
 
     @property
     def classifies(self) -> bool:
