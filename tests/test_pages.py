@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from modules import Convolutional, Reader
+from modules import Convolutional, Reader, Writer
 from sklearn.datasets import load_digits
 from torch import nn
 
@@ -36,7 +36,11 @@ def dense(seed: int = 0) -> nn.Sequential:
 @functools.cache
 def found() -> Explanation:
     return gather(
-        [dense(), dense(1)], (ROWS, LABELS), row=IMAGE, beside={"other": dense(2), "two more": [dense(3), dense(4)]}
+        [dense(), dense(1)],
+        (ROWS, LABELS),
+        row=IMAGE,
+        answers=0,
+        beside={"other": dense(2), "two more": [dense(3), dense(4)]},
     )
 
 
@@ -136,18 +140,39 @@ def test_favourite_inputs_are_sought_for_the_most_selective() -> None:
 def test_what_cannot_be_said_of_units_has_a_reason() -> None:
     torch.manual_seed(0)
     tokens = np.random.default_rng(0).integers(0, 12, (120, 16))
-    reader = gather(Reader().eval(), tokens).layers[1].left_out
+    reader = gather(Reader().eval(), tokens, answers=0).layers[1].left_out
     assert "symbols" in reader["Favourite inputs"] and "at least two classes" in reader["Selectivity"]
-    numbers = gather(nn.Sequential(nn.Linear(64, 4), nn.Tanh(), nn.Linear(4, 1)), ROWS[:60]).layers[0]
-    assert "one number per row" in numbers.left_out["Ablation"] and numbers.ablation is None
-    assert not {"Inputs", "Outputs", "Evidence", "Favourite inputs"} & set(numbers.left_out)
+    steps = gather(Writer().eval(), tokens, answers=0).layers[1]
+    assert "no score per class" in steps.left_out["Ablation"] and steps.ablation is None
 
 
-def test_only_the_dear_units_are_changed_where_the_net_is_no_chain() -> None:
+def test_where_the_net_is_no_chain_units_are_changed_as_long_as_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    told = gather(Convolutional().eval(), (ROWS.reshape(-1, 1, 8, 8), LABELS))
-    first = told.layers[0]
-    assert first.ablation is not None and len(first.ablation.changed[0].unit) == 6 and first.pictured == "filters"
+    net, data = Convolutional().eval(), (ROWS.reshape(-1, 1, 8, 8), LABELS)
+    first = gather(net, data, answers=0).layers[0]
+    assert first.pictured == "filters" and first.ablation is not None and not first.ablation.note
+    off = first.ablation.changed[0]
+    assert off.unit.tolist() == list(range(6)) and first.ablation.rows == len(ROWS)
+    for one in lens.ablate(net, "first", range(6), torch.from_numpy(data[0]), LABELS, factors=[0]):
+        close(off.accuracy[one.units[0]], one.accuracy[1])  # type: ignore[index]
+        close(off.moved[one.units[0]], one.moved)
+    monkeypatch.setattr("layerwise.explanation.layers.WORK", 1.0)
+    monkeypatch.setattr("layerwise.explanation.layers.DEAR", 2)
+    monkeypatch.setattr("layerwise.explanation.layers.FEWER", 50)
+    first = gather(net, data, answers=0).layers[0]
+    assert first.ablation is not None and first.told is not None and first.ablation.rows == 50
+    assert set(first.ablation.changed[0].unit) == set(np.argsort(-np.abs(first.told.auc - 0.5), kind="stable")[:2])
+    assert first.ablation.note.startswith("Only the 2 most selective of the 6 units were changed")
+
+
+def test_units_of_values_and_codes_are_changed_too() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(64, 4), nn.Tanh(), nn.Linear(4, 1)).eval()
+    rows = torch.from_numpy(ROWS[:60])
+    for how in ({}, {"outputs": "code"}):
+        found = gather(net, ROWS[:60], answers=0, **how).layers[0].ablation
+        assert found is not None and found.accuracy is None and found.changed[0].flipped is None
+        close(found.changed[0].moved, [one.moved for one in lens.ablate(net, "0", range(4), rows, factors=[0])])
 
 
 # -- the ladder --------------------------------------------------------------------------------------------------------
@@ -187,12 +212,12 @@ def test_a_net_beside_must_have_the_layers() -> None:
 
 
 def test_too_few_rows_leave_out_the_ladder_with_how_many_are_needed() -> None:
-    told = gather(dense(), (ROWS[:60], LABELS[:60]), row=IMAGE)
+    told = gather(dense(), (ROWS[:60], LABELS[:60]), row=IMAGE, answers=0)
     assert told.ladder is None and "at least 100 rows" in told.left_out["Ladder"] and told.layers[0].units == 10
 
 
 def test_rare_classes_leave_out_the_probes_only() -> None:
-    told = gather(dense(), (ROWS, np.where(np.arange(240) < 235, LABELS % 2, 2)), row=IMAGE)
+    told = gather(dense(), (ROWS, np.where(np.arange(240) < 235, LABELS % 2, 2)), row=IMAGE, answers=0)
     assert told.ladder is not None and told.ladder.rungs[1].probe is None and told.ladder.rungs[1].information
     assert "at least 10 rows of each class" in told.left_out["Linear probes"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from modules import Convolutional, Patches, Reader
 from torch import Tensor, nn
 
 from layerwise import lens
@@ -397,6 +399,86 @@ def test_cases_that_go_together_are_those_of_each_alone() -> None:
         assert one.units == other.units and one.factor == other.factor and one.accuracy == other.accuracy
         np.testing.assert_allclose(one.outputs, other.outputs, atol=1e-6)
         assert one.moved == pytest.approx(other.moved, abs=1e-5)
+
+
+class Reusing(nn.Module):
+    """A layer that runs before and after another one, in-place operations on what parts gave, and a part beside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.twice, self.inner, self.beside = (
+            nn.Linear(6, 6),
+            nn.Sequential(nn.Linear(6, 6), nn.ReLU()),
+            nn.Linear(6, 6),
+        )
+        self.head = nn.Linear(6, 4)
+        self.runs = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        aside = self.beside(x).relu_()
+        x = self.inner(self.twice(x).tanh_()).mul_(2)
+        return self.head(self.twice(x) + aside)
+
+
+class Counting(nn.Linear):
+    runs = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        Counting.runs += 1
+        return super().forward(x)
+
+
+RESUMED: dict[str, tuple[Any, Any, list[str]]] = {
+    "residual": (Convolutional, lambda: torch.rand(9, 1, 8, 8), ["first", "second"]),
+    "patches": (Patches, lambda: torch.rand(9, 1, 8, 8), ["patch", "blocks.0", "blocks.1.mlp.0", "blocks.1"]),
+    "tokens": (Reader, lambda: torch.randint(0, 12, (9, 16)), ["embed", "blocks.0", "blocks.1.mlp"]),
+    "reusing": (Reusing, lambda: torch.rand(9, 6), ["inner", "inner.0", "beside"]),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"), [(name, layer) for name, (_, _, layers) in RESUMED.items() for layer in layers]
+)
+def test_what_lies_below_is_not_needed_to_see_what_changes(
+    name: str, layer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    make, rows, _ = RESUMED[name]
+    net, x, labels = make().eval(), rows(), np.arange(9) % 4
+    before = {part: dict(vars(part)) for part in net.modules()}
+    found = lens.ablate(net, layer, [0, (1, 2)], x, labels, size=5)
+    assert {part: dict(vars(part)) for part in net.modules()} == before
+    monkeypatch.setattr("layerwise.lens.ablation._begun", lambda *_: contextlib.nullcontext())
+    for one, whole in zip(found, lens.ablate(net, layer, [0, (1, 2)], x, labels, size=5), strict=True):
+        np.testing.assert_allclose(one.outputs, whole.outputs, atol=1e-5)
+        assert one.accuracy == whole.accuracy and one.moved == pytest.approx(whole.moved, rel=1e-3, abs=1e-6)
+
+
+def test_parts_that_had_finished_do_not_run_again() -> None:
+    net = nn.Sequential(nn.Sequential(Counting(4, 4), nn.ReLU()), Counting(4, 4), nn.Tanh(), Counting(4, 3)).eval()
+    Counting.runs = 0
+    lens.ablate(net, "1", [0, 1, 2, 3], torch.rand(6, 4))
+    cases = 8
+    assert cases + 3 <= Counting.runs < cases + 20  # the last one once per case, all three in a few plain passes
+
+
+def test_what_draws_at_random_runs_as_a_whole() -> None:
+    class Drawing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.low, self.high = nn.Linear(4, 4), nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.high(self.low(x + torch.rand_like(x)))
+
+    (found,) = lens.ablate(Drawing().eval(), "low", [0], torch.rand(50, 4), factors=[1.0])
+    assert found.moved > 0.1  # a net that does not answer the same twice is not taken for one that does
+
+
+def test_work_counts_what_comes_after_a_layer() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), nn.Flatten(), nn.Linear(32, 5))
+    rows = torch.rand(3, 1, 6, 6)
+    assert lens.work(net, "0", rows) == 2 * 32 * 5 and lens.work(nn.Sequential(net), "0", rows) == 0
 
 
 @pytest.mark.parametrize("layer", ["0", "1", "3", "4"])

@@ -1,7 +1,7 @@
 """Pages of the layers and of all their units.
 
-What is cheap is asked of every unit; what is dear (favourite inputs, and ablation where the net is no chain) of the most
-selective ones.
+What is cheap is asked of every unit; what is dear of the most selective ones: favourite inputs of six, and ablation, where the
+net is no chain, of as many as a report has the time for.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ PICTURES = 12_000_000  # bytes of pictures of weights in the report
 NEAR = 8  # connections and neighbours shown
 WIRED = 128  # rows for connections
 WIDE = 4096  # units of a layer beyond which connections are not looked for
-CHANGED = 500  # rows for ablation
+CHANGED, FEWER = 500, 250  # rows for ablation, and where units are many
+WORK = (
+    1e12  # multiplications and additions (FLOP) for the ablation of nets that are no chain: about a minute on one core
+)
 DEAR = 6  # units of a layer that the dear questions are asked of
 STARTS = 5  # of favourite inputs
 PAIRS = 400  # pairs of unit and row in a pass
@@ -49,7 +52,8 @@ class _Layer:
         self.labels = look.came.y[look.chosen]
         self.told = self._tried("Selectivity", self._selectivity)
         order = np.arange(self.units) if self.told is None else np.argsort(-np.abs(self.told.auc - 0.5), kind="stable")
-        self.dear = [int(unit) for unit in order[:DEAR]]
+        self.order = [int(unit) for unit in order]
+        self.dear = self.order[:DEAR]
 
     def _tried(self, what: str, ask: Callable[[], Any]) -> Any:
         try:
@@ -178,20 +182,38 @@ class _Layer:
         )  # fmt: skip
 
     def _ablation(self) -> Ablation:
-        """Every unit switched off and doubled where what comes after the layer is a chain; else those of the dear questions."""
+        """Every unit switched off and doubled; where what comes after the layer is no chain, as many as there is time for."""
         look, subject = self.look, self.subject
-        if not subject.classifies:
+        if not subject.gives:
             raise ValueError(look.left_out.get("Mistakes", "the model does not classify"))
         at = np.random.RandomState(look.seed).permutation(len(look.chosen))[:CHANGED]
-        rows, labels = look.given[at], self.labels[at] if (self.labels[at] >= 0).any() else None
-        rest = lens.tail(subject.module, self.name, rows[:8])
+        rest = lens.tail(subject.module, self.name, look.given[at[:8]])
+        units, note = list(range(self.units)), ""
         if rest is None:
-            found = lens.ablate(subject.module, self.name, sorted(self.dear), rows, labels)
+            units, at, note = self._affordable(at)
+        known = subject.classifies and (self.labels[at] >= 0).any()
+        rows, labels = look.given[at], self.labels[at] if known else None
+        if rest is None:
+            found = lens.ablate(subject.module, self.name, units, rows, labels)
         else:
             rows = torch.cat([each[self.name].values for each in lens.stream(subject.module, [self.name], rows)])
             together = max(1, NUMBERS // rows.numel())
-            found = lens.ablate(rest, "0", range(self.units), rows, labels, size=len(rows), together=together)
-        return _ablated(found, labels, len(rows))
+            found = lens.ablate(rest, "0", units, rows, labels, size=len(rows), together=together)
+        return _ablated(found, labels, len(rows), subject.classifies, note)
+
+    def _affordable(self, at: np.ndarray) -> tuple[list[int], np.ndarray, str]:
+        """Which units there is time for, on which of the rows, and what is to be said of that."""
+        look, factors = self.look, 2
+        each = factors * max(lens.work(self.subject.module, self.name, look.given[at[:8]]), 1.0)
+        budget = WORK / len(self.layers)
+        if each * len(at) * self.units > budget:
+            at = at[:FEWER]
+        count = max(DEAR, int(budget / (each * len(at))))
+        if count >= self.units:
+            return list(range(self.units)), at, ""
+        note = (f"Only the {count} most selective of the {self.units} units were changed: each takes {factors} passes of "
+                f"{len(at)} rows through all that comes after the layer.")  # fmt: skip
+        return sorted(self.order[:count]), at, note
 
 
 def before_activation(module: nn.Module, layer: str) -> str:
@@ -218,7 +240,7 @@ def before_activation(module: nn.Module, layer: str) -> str:
     return f"{prefix}.{names[at - 1]}" if prefix else names[at - 1]
 
 
-def _ablated(found: list[lens.Ablated], labels: np.ndarray | None, rows: int) -> Ablation:
+def _ablated(found: list[lens.Ablated], labels: np.ndarray | None, rows: int, classes: bool, note: str) -> Ablation:
     changed = []
     for factor in dict.fromkeys(each.factor for each in found):
         some = [each for each in found if each.factor == factor]
@@ -226,7 +248,8 @@ def _ablated(found: list[lens.Ablated], labels: np.ndarray | None, rows: int) ->
             factor, np.array([each.units[0] for each in some]),
             None if labels is None else _short(np.array([each.accuracy[1] for each in some])),  # type: ignore[index]
             None if labels is None else _short(np.array([each.after for each in some])),
-            _short(np.array([each.flipped for each in some])),
+            _short(np.array([each.flipped for each in some])) if classes else None,
+            _short(np.array([each.moved for each in some])),
         ))  # fmt: skip
     first = found[0]
     return Ablation(
@@ -234,6 +257,7 @@ def _ablated(found: list[lens.Ablated], labels: np.ndarray | None, rows: int) ->
         first.accuracy[0] if first.accuracy else None,
         None if first.before is None else _short(first.before),
         changed,
+        note,
     )
 
 

@@ -115,24 +115,31 @@ class Changed:
     Arguments:
         unit: Which units were tried.
         accuracy: Over all rows, shape (tried,); `classes` per class, shape (tried, classes). None without labels.
-        flipped: Share of the rows that get another answer, shape (tried,).
+        flipped: Share of the rows that get another class, shape (tried,); None of a model that gives none.
+        moved: How far what the net gives moves (root mean square over rows and outputs), as a share of how far it varies,
+            shape (tried,).
     """
 
     factor: float
     unit: np.ndarray
     accuracy: np.ndarray | None
     classes: np.ndarray | None
-    flipped: np.ndarray
+    flipped: np.ndarray | None
+    moved: np.ndarray
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """Accuracy of the net as it is, over all `rows` and per class; and with each unit changed."""
+    """Accuracy of the net as it is, over all `rows` and per class; and with units changed.
+
+    `note` says why not all of them were; "" if they were.
+    """
 
     rows: int
     accuracy: float | None
     classes: np.ndarray | None
     changed: list[Changed]
+    note: str
 
 
 @dataclass(frozen=True)

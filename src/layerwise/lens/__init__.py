@@ -12,7 +12,7 @@ excites it? `wiring`: what does it get, give and resemble? `ablation`: what chan
 `tradeoff`: how many strangers are accepted, and how many people not known again?
 """
 
-from layerwise.lens.ablation import Ablated, ablate, tail
+from layerwise.lens.ablation import Ablated, ablate, tail, work
 from layerwise.lens.activity import Spread, spread
 from layerwise.lens.calibration import Calibrated, Step, calibrate, growth, processing
 from layerwise.lens.capture import Seen, capture, linear_weights, stream, watch
@@ -107,4 +107,5 @@ __all__ = [
     "tradeoff",
     "vitals",
     "watch",
+    "work",
 ]

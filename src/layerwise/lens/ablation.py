@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from layerwise.lens.capture import Seen, stream
-from layerwise.lens.passes import check_units, edited
-from layerwise.lens.running import evaluating
+from layerwise.lens.passes import check_units, edited, resumed
+from layerwise.lens.running import evaluating, without_fast_path
 
 OUTPUT = ""  # the name of the whole module
 
@@ -58,6 +59,8 @@ def ablate(
 ) -> list[Ablated]:
     """Runs the net with units changed, one after the other, and compares with the net as it is; the net is left untouched.
 
+    Only what comes after the layer is computed again, where the parts before it give the same once more (`resumed`).
+
     Arguments:
         module: Any module that answers (n, outputs) to rows.
         layer: Name of the sub-module whose output is changed. Before an activation that is what goes into the unit.
@@ -95,14 +98,60 @@ def ablate(
     for batch in rows.split(size):
         before = next(stream(module, names, batch, size=size))
         plain.add(before, before)
-        for some in _batches(cases, together):
-            many = batch.repeat(len(some), *[1] * (batch.ndim - 1))
-            with edited(module, layer, first[layer].axis, _multiplied([(group, factor) for group, factor, _ in some])):
-                found = next(stream(module, names, many, size=len(many)))
-            for at, (_, _, answers) in enumerate(some):
-                own = slice(at * len(batch), (at + 1) * len(batch))
-                answers.add({name: Seen(seen.values[own], seen.axis) for name, seen in found.items()}, before)
+        with _begun(module, layer, batch, before) if together == 1 else contextlib.nullcontext():
+            for some in _batches(cases, together):
+                many = batch.repeat(len(some), *[1] * (batch.ndim - 1))
+                edit = _multiplied([(group, factor) for group, factor, _ in some])
+                with edited(module, layer, first[layer].axis, edit):
+                    found = next(stream(module, names, many, size=len(many)))
+                for at, (_, _, answers) in enumerate(some):
+                    own = slice(at * len(batch), (at + 1) * len(batch))
+                    answers.add({name: Seen(seen.values[own], seen.axis) for name, seen in found.items()}, before)
     return [_compared(group, factor, plain, answers, right, list(above)) for group, factor, answers in cases]
+
+
+@contextlib.contextmanager
+def _begun(module: nn.Module, layer: str, batch: Tensor, before: dict[str, Seen]) -> Iterator[None]:
+    """Passes of this batch begin at the layer, as far as that gives the same answers."""
+    with contextlib.ExitStack() as undo:
+        if layer in dict(module.named_modules()):
+            with evaluating(module), without_fast_path():
+                undo.enter_context(resumed(module, layer, batch))
+            if not _same(module, batch, before):
+                undo.close()
+        yield
+
+
+def _same(module: nn.Module, batch: Tensor, before: dict[str, Seen]) -> bool:
+    try:
+        found = next(stream(module, list(before), batch, size=len(batch)))
+    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError):
+        return False
+    return all(torch.allclose(seen.values, before[name].values, atol=1e-6, rtol=1e-5) for name, seen in found.items())
+
+
+def work(module: nn.Module, layer: str, rows: Tensor) -> float:
+    """Multiplications and additions (FLOP) of matrix products and convolutions per row, from a layer on.
+
+    Arguments:
+        module, layer: As for `ablate`.
+        rows: A few.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(30, 20), nn.ReLU(), nn.Linear(20, 10))
+        >>> work(net, "1", torch.rand(4, 30)), work(net, "0", torch.rand(4, 30))
+        (400.0, 400.0)
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    before = next(stream(module, [OUTPUT], rows, size=len(rows)))
+    fused = torch.backends.mkldnn.set_flags(False)[0]  # recurrent layers are counted product by product
+    try:
+        with _begun(module, layer, rows, before), FlopCounterMode(display=False) as counter:
+            next(stream(module, [OUTPUT], rows, size=len(rows)))
+    finally:
+        torch.backends.mkldnn.set_flags(fused)
+    return counter.get_total_flops() / len(rows)
 
 
 def _checked(labels: np.ndarray | None, rows: int, outputs: int) -> Tensor | None:

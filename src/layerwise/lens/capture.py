@@ -314,7 +314,7 @@ class Watch:
             return tensor.clone()  # so that in-place operations do not reach what is kept
 
         self.quiet = True  # the copies are no operations of the module
-        output = _mapped(output, go_on)
+        output = mapped(output, go_on)
         self.quiet = False
         return output
 
@@ -405,22 +405,22 @@ def _operation(func: Any) -> tuple[str, bool]:
 ARITHMETIC = ("add", "sub", "mul", "div", "truediv", "matmul", "pow", "floordiv", "mod")
 
 
-def _mapped(output: Any, go_on: Callable[[Tensor, str], Tensor], place: str = "") -> Any:
+def mapped(output: Any, go_on: Callable[[Tensor, str], Tensor], place: str = "") -> Any:
     """`output` with `go_on` of each floating-point tensor in it: tuples, lists, mappings and dataclasses are taken apart."""
     if isinstance(output, Tensor):
         return go_on(output, place) if output.is_floating_point() else output
     if isinstance(output, Mapping):
         made = copy.copy(output)
         for key, value in output.items():
-            made[key] = _mapped(value, go_on, f"{place}[{key}]")  # type: ignore[index]
+            made[key] = mapped(value, go_on, f"{place}[{key}]")  # type: ignore[index]
         return made
     if isinstance(output, tuple | list):
-        parts = [_mapped(value, go_on, f"{place}[{index}]") for index, value in enumerate(output)]
+        parts = [mapped(value, go_on, f"{place}[{index}]") for index, value in enumerate(output)]
         return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
     if dataclasses.is_dataclass(output) and not isinstance(output, type):
         other = copy.copy(output)
         for field in dataclasses.fields(output):
-            value = _mapped(getattr(output, field.name), go_on, f"{place}[{field.name}]")
+            value = mapped(getattr(output, field.name), go_on, f"{place}[{field.name}]")
             object.__setattr__(other, field.name, value)
         return other
     return output

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layerwise.lens.capture import Output, watch
+from layerwise.lens.capture import Output, mapped, watch
 from layerwise.lens.running import evaluating, length, run, to_module
 
 
@@ -113,3 +113,81 @@ def edited(module: nn.Module, layer: str, axis: int, edit: Callable[[Tensor], Te
         yield
     finally:
         handle.remove()
+
+
+@contextlib.contextmanager
+def resumed(module: nn.Module, layer: str, batch: Any) -> Iterator[None]:
+    """Passes of this very batch begin at a layer: parts that had finished when it answered give what they gave then.
+
+    That holds if what the module does before the layer does not depend on anything after it, and if the parts have no state
+    and draw nothing: see whether the answers are the same.
+
+    Arguments:
+        module, layer: Which sub-module.
+        batch: One batch of rows.
+    """
+    made = _Made(module, layer)
+    with made.seen(), torch.no_grad():
+        run(module, to_module(module, batch))
+    with made.given():
+        yield
+
+
+class _Made:
+    """What the parts of a module had made when a layer answered for the first time: the outermost of them."""
+
+    def __init__(self, module: nn.Module, layer: str) -> None:
+        self.module, self.last = module, module.get_submodule(layer)
+        self.running: list[int] = []  # how many outputs there were when each part that is running began
+        self.outputs: list[tuple[nn.Module, Any]] = []
+        self.done = False
+
+    @contextlib.contextmanager
+    def seen(self) -> Iterator[None]:
+        """A pass made inside is remembered."""
+        with contextlib.ExitStack() as undo:
+            for part in self.module.modules():
+                undo.callback(part.register_forward_pre_hook(lambda *_: self.running.append(len(self.outputs))).remove)
+                undo.callback(part.register_forward_hook(self._ends).remove)
+            yield
+
+    def _ends(self, part: nn.Module, _given: Any, output: Any) -> None:
+        first = self.running.pop()
+        if not self.done:
+            self.outputs[first:] = [(part, _copied(output))]  # what it has run itself will not run again
+            self.done = part is self.last
+
+    @contextlib.contextmanager
+    def given(self) -> Iterator[None]:
+        """In each pass made inside, these parts give what they made, in the same order, and then run again."""
+        left: dict[nn.Module, list[Any]] = {}
+
+        def begin(*_: Any) -> None:
+            left.clear()
+            for part, output in self.outputs:
+                left.setdefault(part, []).append(output)
+
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.module.register_forward_pre_hook(begin, prepend=True).remove)
+            for part in {part for part, _ in self.outputs}:
+                undo.enter_context(_replaced(part, left))
+            yield
+
+
+@contextlib.contextmanager
+def _replaced(part: nn.Module, left: dict[nn.Module, list[Any]]) -> Iterator[None]:
+    """The part gives what is left for it, and runs if nothing is."""
+    own, forward = part.__dict__.get("forward"), part.forward
+    part.forward = lambda *given, **named: _copied(left[part].pop(0)) if left.get(part) else forward(*given, **named)
+    try:
+        yield
+    finally:
+        if own is None:
+            del part.forward
+        else:
+            part.forward = own
+
+
+def _copied(output: Any) -> Any:
+    """So that no in-place operation reaches what is kept."""
+    return mapped(output, lambda tensor, _: tensor.clone())

@@ -160,7 +160,12 @@ function links(address, units, values) {
 const exact = share => `${(100 * share).toFixed(1)}\u202f%`;
 function fillAblation(section, layer, unit) {
   const found = layer.ablation, at = found ? found.changed[0].unit.indexOf(unit) : -1;
-  if (at < 0) { section.remove(); return; }
+  if (!found) { section.remove(); return; }  // the reason stands below
+  if (at < 0) {
+    section.querySelector(".table-frame").replaceWith(make("p", {}, found.note),
+      make("p", { class: "key" }, "This asks it of this unit: ", make("code", {}, `lens.ablate(net, "${layer.name}", [${unit}], rows, labels)`)));
+    return;
+  }
   const head = make("tr", {}, ...["", "as it is", ...found.changed.map(each => each.factor ? "doubled" : "off")].map((name, i) =>
     make(i ? "th" : "td", i ? { scope: "col", class: "r" } : {}, name)));
   const line = (name, before, after) => make("tr", {}, make("th", { scope: "row" }, name), make("td", { class: "r" }, before),
@@ -172,8 +177,9 @@ function fillAblation(section, layer, unit) {
     found.classes.forEach((before, code) => { if (before !== null)
       body.append(line(className(code), exact(before), found.changed.map(each => change(each.classes[at][code], before)))); });
   }
-  body.append(line("another answer", "–", found.changed.map(each => exact(each.flipped[at]))));
+  if (found.changed[0].flipped) body.append(line("another answer", "–", found.changed.map(each => exact(each.flipped[at]))));
+  body.append(line("answers moved", "–", found.changed.map(each => each.moved[at] === null ? "–" : exact(each.moved[at]))));
   section.querySelector(".table-frame").append(make("table", {}, make("thead", {}, head), body));
-  section.querySelector(".table-frame").after(make("p", { class: "key" }, `Over ${found.rows} rows.`));
+  section.querySelector(".table-frame").after(make("p", { class: "key" }, `Over ${found.rows} rows. ${found.note}`));
 }
 
