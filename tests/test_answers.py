@@ -22,10 +22,12 @@ from layerwise import (
 )
 from layerwise.data import Dataset, Row
 from layerwise.data.columns import Column, ColumnsRow
+from layerwise.data.sound import SoundRow
 from layerwise.data.text import TextRow
 from layerwise.explanation import answers as answering
 from layerwise.explanation import gather
 from layerwise.explanation.look import Look
+from layerwise.explanation.start import start_of
 from layerwise.explanation.taking import taken
 from layerwise.findings import Answers, Asked
 from layerwise.lens.attribution import LRP, IntegratedGradients
@@ -275,6 +277,26 @@ def test_features_of_a_column_are_added_up_from_the_mean_row() -> None:
     )
     shown = next(each for each in answer.maps if each.method == "Integrated gradients")
     assert shown.values == pytest.approx([float(wanted[0]), float(wanted[1:].sum())], rel=1e-3, abs=1e-5)
+
+
+def clips(seed: int, count: int) -> Dataset:
+    row = SoundRow.of(4000, bands=12, seconds=0.4)
+    levels = np.random.RandomState(seed).uniform(row.low or 0, row.high or 1, (count, *row.shape))
+    return Dataset(levels.astype(np.float32), np.arange(count) % 2, ("high", "low"), row, "hums")
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_sounds_are_measured_from_the_mean_spectrogram(known: bool) -> None:
+    heard, learned = clips(0, 20), clips(1, 30)
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(heard.row.size, 2)).eval()
+    subject, came, take = taken(net, heard, None, None)
+    start = start_of(Look(subject, came, take(learned, None) if known else None, seed=0))
+    mean = torch.from_numpy((learned if known else heard).matrix().mean(0))
+    rows = start.rows(came.tensor([3, 7]))
+    torch.testing.assert_close(rows.flatten(1), came.tensor([3, 7]) - mean, atol=1e-5, rtol=0)
+    torch.testing.assert_close(start.module(torch.zeros_like(rows[:1])), net(mean[None]), atol=1e-5, rtol=1e-4)
+    assert ("training rows" in start.baseline) == known and "Silence" in start.baseline
 
 
 # -- values and codes --------------------------------------------------------------------------------------------------

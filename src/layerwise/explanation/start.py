@@ -168,11 +168,11 @@ def start_of(look: Look) -> Start:
         shape = row.shape if len(row.shape) == 3 else (1, *row.shape)
         scaled = isinstance(look.came.x, Dataset)  # to [0, 1]
         shift = torch.tensor([0.0 if scaled else float(row.low or 0)])
-        form, baseline = "picture", "silence" if row.kind == "sound" else "black"
-        if any(
-            isinstance(part, Own) for part in net.modules()
-        ):  # to which all rows between black and this one are alike
-            shift, baseline = _mean(look), "the mean picture"
+        form, baseline, mean = "picture", "black", f"the mean of the {_whose(look)}"
+        if row.kind == "sound":
+            shift, baseline = _mean(look), f"{mean}. Silence would tear holes such as no clip has"
+        elif any(isinstance(part, Own) for part in net.modules()):
+            shift, baseline = _mean(look), f"{mean}. To a net that gives rows a spread of their own black is none"
     elif isinstance(row, TextRow) and row.form in BAGS and isinstance(look.came.x, Dataset):
         form, baseline = "words", "a text without the word"
     else:
@@ -180,6 +180,10 @@ def start_of(look: Look) -> Start:
     place = next((each for each in net.parameters()), shift)
     module = FromStart(net, subject.shape, shift.to(place.device)).eval()
     return Start(module, None, form, baseline, look, shape, shift)
+
+
+def _whose(look: Look) -> str:
+    return "rows looked at" if look.learned is None else "training rows"
 
 
 def _mean(look: Look) -> Tensor:

@@ -35,6 +35,7 @@ function open(top) {
     tip.hidden = true;
     document.title = found.title ? `${found.title} · ${title}` : title;
     document.body.classList.toggle("inside", !page.hidden);
+    if (!page.hidden) for (const a of sections.values()) a.removeAttribute("aria-current");
     for (const a of all(".contents > ol > li > a")) {
       if (a.getAttribute("href") === found.nav) a.setAttribute("aria-current", "page"); else a.removeAttribute("aria-current");
     }

@@ -14,7 +14,7 @@ function cell(sheet, at, label, style = "") {
 }
 
 const selective = (layer, unit) => layer.told ? Math.abs(layer.told.auc[unit] - .5) : 0;
-const tells = (layer, unit) => `${layer.told.auc[unit] < .5 ? "not " : ""}${className(layer.told.best[unit])}`;
+const tells = (layer, unit) => `${className(layer.told.best[unit])}${layer.told.auc[unit] < .5 ? " by being off" : ""}`;
 const best = layer => Math.max(36, layer.sheet ? layer.sheet.width * Math.max(1, Math.round(44 / layer.sheet.width)) : 44);
 
 function tile(layer, unit) {
@@ -72,7 +72,7 @@ function inShort(layer, unit) {
   const on = `Its state is clearly above 0 for ${percent(layer.active[unit])} of the rows.`;
   if (!layer.told) return on;
   const sure = selective(layer, unit) > layer.told.null;
-  return sure ? `It tells ${tells(layer, unit)} from the rest: area under the curve ${digits(layer.told.auc[unit])}. ${on}`
+  return sure ? `It tells ${tells(layer, unit)}: area under the curve ${digits(layer.told.auc[unit])}. ${on}`
     : `It tells no class better than chance would. ${on}`;
 }
 
