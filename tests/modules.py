@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -82,6 +84,29 @@ class Patches(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.head(x[:, 0])
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """As libraries of transformers give them."""
+
+    logits: Tensor
+    hidden: Tensor
+
+
+class Labelled(nn.Module):
+    """A layer that is used again, places that are declared before the symbols, and an answer in a dataclass."""
+
+    def __init__(self, symbols: int = 12, width: int = 8, steps: int = 16) -> None:
+        super().__init__()
+        self.place, self.embed = nn.Embedding(steps, width), nn.Embedding(symbols + steps, width)
+        self.mix, self.act, self.head = nn.Linear(width, width), nn.ReLU(), nn.Linear(width, symbols)
+
+    def forward(self, tokens: Tensor) -> Answer:
+        x = self.embed(tokens) + self.place(torch.arange(tokens.shape[1]))
+        for _ in range(2):
+            x = x + self.act(self.mix(x))
+        return Answer(self.head(x.mean(1)), x)
 
 
 class Logarithm(nn.Module):

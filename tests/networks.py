@@ -157,6 +157,20 @@ class Excite(nn.Module):
         return F.adaptive_max_pool2d(h, 1).flatten(1) * 3 - F.softplus(h.amax((2, 3)))
 
 
+class Pooled(nn.Module):
+    """Steps are weighed by their product with a vector; a quotient and a sum are spread over an axis."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys, self.out = nn.Linear(8, 8), nn.Linear(8, 3)
+        self.query, self.scale = nn.Parameter(torch.randn(8)), nn.Parameter(torch.rand(8) + 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shares = (self.keys(x).tanh() @ self.query).softmax(1)
+        pooled = (shares[..., None] * x).sum(1)
+        return self.out(pooled + pooled[:, :1] / self.scale)
+
+
 class Recurrent(nn.Module):
     """LSTM and GRU."""
 
@@ -210,6 +224,7 @@ NETWORKS = {  # how to make it, and the shape of a row
     "views": (Views, (6,)),
     "excite": (Excite, (3, 8, 8)),
     "recurrent": (Recurrent, (5, 8)),
+    "pooled": (Pooled, (5, 8)),
 }
 
 

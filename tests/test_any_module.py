@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from modules import Convolutional, Logarithm, Patches, Reader, Writer
+from modules import Convolutional, Labelled, Logarithm, Patches, Reader, Writer
 from sklearn.datasets import load_digits
 from torch import nn
 
@@ -44,10 +44,11 @@ MAKE: dict[str, Any] = {
     "dense": lambda: (seeded(dense), (X[NEW], Y[NEW])),
     "writer": lambda: (seeded(Writer), tokens()),
     "reader": lambda: (seeded(Reader), (tokens(), np.arange(150) % 12)),
+    "labelled": lambda: (seeded(Labelled), (tokens() + 16, np.arange(150) % 12)),
     "regression": lambda: (seeded(nn.Sequential, nn.Linear(64, 6), nn.ReLU(), nn.Linear(6, 1)), X[NEW]),
     "recurrent": lambda: (seeded(nn.LSTM, 8, 5, 1, True, True), (X[NEW].reshape(-1, 8, 8), Y[NEW])),
 }
-CLASSIFIERS = ["convolutional", "patches", "dense", "reader"]
+CLASSIFIERS = ["convolutional", "patches", "dense", "reader", "labelled"]
 
 
 @functools.cache
@@ -69,7 +70,8 @@ def as_tensor(data: Any) -> torch.Tensor:
 def test_the_error_is_that_of_the_largest_output(name: str) -> None:
     model, data = made(name)
     with torch.no_grad():
-        said = model(as_tensor(data)).argmax(1).numpy()
+        output = model(as_tensor(data))
+        said = getattr(output, "logits", output).argmax(1).numpy()
     score = found(name).score
     assert score is not None and score.wrong == int((said != np.asarray(data[1])).sum())
 
@@ -80,6 +82,7 @@ def test_the_error_is_that_of_the_largest_output(name: str) -> None:
         ("convolutional", ["first", "second"]), ("patches", ["patch", "blocks.0", "blocks.1"]),
         ("dense", ["0", "1", "3", "4"]), ("writer", ["embed", "blocks.0", "blocks.1", "head"]),
         ("regression", ["0", "1"]), ("recurrent", [""]),
+        ("labelled", ["embed", "mix#1", "act#1", "mix#2", "act#2", "head"]),
     ],
 )  # fmt: skip
 def test_layers_are_the_natural_ones_without_dropout_and_output(name: str, layers: list[str]) -> None:
@@ -133,6 +136,13 @@ def test_a_page_is_made_of_each_and_the_module_is_left_as_it_was(name: str, tmp_
     assert page.stat().st_size > 10_000
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules()) and not model.training
+
+
+def test_layers_that_run_again_are_looked_at_like_others() -> None:
+    told = found("labelled")
+    assert told.ladder is not None and len(told.ladder.rungs) == 7 and told.answers is not None
+    assert told.answers.baseline.startswith("a word") and "Gradient" not in str(told.left_out)
+    assert all(page.ablation is not None for page in told.layers[1:5])
 
 
 def test_layers_can_be_named() -> None:

@@ -459,6 +459,50 @@ def test_a_baseline_that_goes_another_way_is_refused() -> None:
         DeepLift(Forks()).attribute(torch.ones(2, 3), target=0)
     with pytest.raises(ValueError, match=r"aten.where.*chooses otherwise at the baseline"):
         DeepLift(Chooses()).attribute(torch.ones(2, 3), target=0)
+    for choose in (
+        lambda x: x * (x > 0.5),
+        lambda x: x + (x > 0.5).float(),
+        lambda x: x / float(x.max().clamp_min(0.5)),
+    ):
+        with pytest.raises(ValueError, match=r"aten.*chooses otherwise at the baseline"):
+            DeepLift(Wrapped(choose)).attribute(torch.rand(2, 3) + 0.6, target=0)
+
+
+class Wrapped(nn.Module):
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+class Straight(torch.autograd.Function):
+    """As one writes them: without what functorch needs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.sign()
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
+        return slope
+
+
+@pytest.mark.parametrize("method", [LRP, DeepLift])
+def test_a_function_of_its_own_is_refused(method: Any) -> None:
+    with pytest.raises(ValueError, match=r"runs an autograd.Function of its own"):
+        method(Wrapped(Straight.apply)).attribute(torch.randn(2, 3), target=0)
+
+
+@pytest.mark.parametrize("method", [Gradient, InputXGradient, IntegratedGradients, SmoothGrad])
+@pytest.mark.parametrize(
+    "hide", [lambda x: x.detach(), lambda x: torch.no_grad()(torch.tanh)(x)], ids=["detached", "no_grad"]
+)
+def test_no_map_of_zeros_is_made_where_no_gradient_comes(method: Any, hide: Any) -> None:
+    net = nn.Sequential(Wrapped(hide), nn.Linear(3, 2))
+    with pytest.raises(ValueError, match="No gradient leads from what was asked for to 'the rows'"):
+        method(net).attribute(torch.randn(2, 3), target=0)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -139,6 +139,13 @@ SHAPES = {
     "steps first": (nn.MultiheadAttention(4, 2), (5, 7, 4), 2, (5,)),
     "as many rows as steps": (nn.LSTM(4, 3), (7, 7, 4), 2, (7,)),
     "a number per row": (nn.Flatten(0), (7,), 1, ()),
+    "picture with a norm of the whole": (
+        nn.Sequential(nn.Conv2d(5, 3, 1), nn.LayerNorm([3, 4, 6])),
+        (7, 5, 4, 6),
+        1,
+        (4, 6),
+    ),
+    "root mean square": (nn.Sequential(nn.Linear(5, 3), nn.RMSNorm(3)), (7, 4, 6, 5), 3, (4, 6)),
 }
 
 
@@ -161,6 +168,53 @@ def test_positions_become_rows_and_are_kept(kind: str) -> None:
     index = len(rows) - 1 - len(rows) // 3
     row, *at = layer.where(index)
     torch.testing.assert_close(rows[index], layer.values.movedim(axis, -1)[(row, *at)])
+
+
+class Crowded(nn.Module):
+    """Steps of 4 come first inside, an LSTM has 4 last states, and places are looked up without rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place, self.encoder = nn.Embedding(4, 8), nn.TransformerEncoderLayer(8, 2, 5, 0.0)
+        self.lstm, self.attention = nn.LSTM(8, 4, 2, bidirectional=True), nn.MultiheadAttention(8, 2, batch_first=True)
+        self.top = nn.utils.parametrizations.weight_norm(nn.Linear(8, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.place(torch.arange(x.shape[1]))
+        x, _ = self.lstm(self.encoder(x.transpose(0, 1)))
+        x, _ = self.attention(*[x.transpose(0, 1)] * 3)
+        return self.top(x.mean(1))
+
+
+@pytest.mark.parametrize("count", [2, 4, 5, 8, 9])
+def test_what_is_seen_of_a_row_does_not_depend_on_how_many_come_along(count: int) -> None:
+    net, x = Crowded().eval(), torch.randn(9, 4, 8)
+    seven = only(net, ["*", "encoder:*"], x[:7])  # as which there is nothing else
+    seen = only(net, ["*", "encoder:*"], x[:count])
+    assert list(seen) == list(seven) and not any("place" in name or "parametr" in name for name in seven)
+    for name, layer in seen.items():
+        both = min(count, 7)
+        torch.testing.assert_close(layer.values[:both], seven[name].values[:both], msg=name)
+        assert (layer.axis, layer.positions) == (seven[name].axis, seven[name].positions), name
+    places = lens.capture(net, "lstm[1][0]", x.split(count))["lstm[1][0]"]
+    torch.testing.assert_close(places[:7], seven["lstm[1][0]"].flat())
+    assert not hooks(net)
+
+
+class Stateful(nn.Module):
+    """Remembers how many rows it saw first."""
+
+    rows = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.rows = self.rows or len(x)
+        if len(x) != self.rows:
+            raise RuntimeError("other rows")
+        return x * 2
+
+
+def test_a_module_that_takes_no_other_number_of_rows_is_seen_by_its_shapes() -> None:
+    torch.testing.assert_close(only(Stateful(), "", torch.ones(3, 3))[""].values, torch.full((3, 3), 2.0))
 
 
 # -- batches and modes -------------------------------------------------------------------------------------------------
@@ -208,6 +262,49 @@ def test_every_part_gets_back_the_mode_it_had() -> None:
     assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        nn.MultiheadAttention(4, 2, 0.1),
+        nn.LSTM(4, 3, 2, dropout=0.1),
+        nn.RReLU(),
+        nn.InstanceNorm1d(3, track_running_stats=True),
+    ],
+    ids=lambda part: type(part).__name__,
+)
+def test_whatever_answers_otherwise_in_training_is_told(part: nn.Module) -> None:
+    net = nn.ModuleDict({"part": part})
+    net.forward = lambda x: x * 2  # type: ignore[method-assign]
+    with pytest.warns(UserWarning, match=rf"training mode, in which {type(part).__name__} answers otherwise"):
+        lens.capture(net, "", torch.rand(2, 3))
+    assert part.training
+
+
+def test_rows_and_calls_of_inference_mode_have_gradients_too() -> None:
+    net = nn.Sequential(nn.Linear(3, 2), nn.Tanh())
+    with torch.inference_mode():
+        x = torch.rand(4, 3)
+        inside = only(net, "0", x, of=lambda output: output[:, 0])["0"]
+    outside = only(net, "0", x, of=lambda output: output[:, 0])["0"]
+    assert inside.gradients is not None and torch.equal(inside.gradients, outside.gradients) and outside.gradients.any()
+
+
+@pytest.mark.parametrize("how", ["wrapped", "in place"])
+def test_a_compiled_module_shows_its_layers_also_after_it_ran(how: str) -> None:
+    net, x = nn.Sequential(nn.Linear(3, 2), nn.ReLU()), torch.rand(4, 3)
+    plain = only(net, ["0", "0:*"], x)
+    if how == "wrapped":
+        compiled: nn.Module = torch.compile(net, backend="eager")  # type: ignore[assignment]
+    else:
+        compiled = net
+        compiled.compile(backend="eager")
+    compiled(x)
+    prefix = "_orig_mod." if how == "wrapped" else ""
+    seen = only(compiled, [f"{prefix}0", f"{prefix}0:*"], x)
+    assert list(seen) == [f"{prefix}{name}" for name in plain]
+    assert all(torch.equal(mine.values, theirs.values) for mine, theirs in zip(seen.values(), plain.values()))
+
+
 class Breaks(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         raise RuntimeError("broken")
@@ -227,6 +324,51 @@ def test_no_hook_is_left_even_after_an_error(layers: str) -> None:
 def test_a_fused_transformer_layer_shows_its_parts() -> None:
     net = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
     assert set(lens.capture(net, ["self_attn", "linear1"], torch.rand(2, 3, 8))) == {"self_attn", "linear1"}
+
+
+class Named2(nn.Module):
+    """Names hold what has a meaning elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by = nn.ModuleDict({name: nn.Linear(3, 3) for name in ODD})
+
+    def forward(self, x: Tensor) -> Tensor:
+        for part in self.by.values():
+            x = part(x) + 1
+        return x
+
+
+ODD = ["user:id", "act#1", "x[0]", "a b", "star*"]
+
+
+def test_names_may_hold_any_sign() -> None:
+    net, x = Named2(), torch.rand(4, 3)
+    assert list(only(net, "by.*", x)) == [f"by.{name}" for name in ODD]
+    for name in ODD:
+        assert list(only(net, f"by.{name}", x)) == [f"by.{name}"] == list(only(net, net.by[name], x))
+        assert list(only(net, f"by.{name}:linear", x)) == [f"by.{name}:linear"]
+        assert lens.ablate(net, f"by.{name}", [1], x)[0].moved > 0
+
+
+class Form(nn.Module):
+    """Changes the form of a tensor in its place, and puts infinities where attention must not look."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x * 1
+        h.unsqueeze_(1)
+        h = h.transpose_(1, 2).squeeze_()
+        scores = (h[:, :, None] * h[:, None]).masked_fill(torch.ones(3, 3).triu(1).bool(), float("-inf"))
+        return scores.softmax(-1).sum(1)
+
+
+def test_operations_that_change_the_form_and_masks_do_not_disturb() -> None:
+    net, x = Form(), torch.rand(4, 3)
+    seen = only(net, ["", ":*"], x)
+    torch.testing.assert_close(seen[""].values, net(x))
+    assert ":softmax" in seen and ":masked_fill" not in seen
+    with pytest.raises(ValueError, match="12 of 36 activations of ':masked_fill' are NaN or infinite"):
+        only(net, ":masked_fill", x)
 
 
 # -- bad input ---------------------------------------------------------------------------------------------------------
@@ -283,6 +425,40 @@ def test_nan_is_refused_with_the_first_layer_that_has_it() -> None:
 def test_what_has_no_gradient_is_refused() -> None:
     with pytest.raises(ValueError, match="No gradient comes from"):
         only(nn.Linear(3, 2), [""], torch.rand(5, 3), of=lambda output: output.argmax(1))
+
+
+class Hidden(nn.Module):
+    """Its first layer runs where nothing is written down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            h = self.first(x)
+        return self.second(h)
+
+
+def test_gradients_of_what_ran_without_are_refused_and_not_zero() -> None:
+    assert list(only(Hidden(), "second", torch.rand(5, 3), of=lambda output: output[:, 0])) == ["second"]
+    with pytest.raises(ValueError, match="No gradient comes to 'first': the module runs it under no_grad"):
+        only(Hidden(), "*", torch.rand(5, 3), of=lambda output: output[:, 0])
+
+
+@pytest.mark.parametrize(
+    "make", [torch.jit.script, lambda net: torch.jit.trace(net, torch.rand(2, 3))], ids=["script", "trace"]
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torchscript_is_refused(make: Any) -> None:
+    with pytest.raises(ValueError, match=r"compiled by TorchScript.*Give the module that it was made from"):
+        lens.capture(make(nn.Sequential(nn.Linear(3, 2))), "*", torch.rand(5, 3))
+
+
+@pytest.mark.parametrize("net", [nn.Linear(3, 2), nn.Embedding(9, 2)])
+def test_whole_numbers_that_do_not_fit_are_told(net: nn.Module) -> None:
+    with pytest.raises(ValueError, match=r"does not take whole numbers \(torch.uint8\).*rows.float\(\).*rows.long\(\)"):
+        lens.capture(net, "", torch.ones(5, 3, dtype=torch.uint8))
 
 
 def test_no_rows_are_refused() -> None:

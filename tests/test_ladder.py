@@ -141,6 +141,40 @@ def test_the_ladder_is_what_the_single_questions_answer() -> None:
     assert not any(part._forward_hooks for part in module.modules())
 
 
+class Again(nn.Module):
+    """A layer that runs twice, one that gives several tensors, and an operation; nothing of it learns any more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.step, self.act, self.lstm, self.top = (
+            nn.Linear(4, 4),
+            nn.Tanh(),
+            nn.LSTM(4, 3, batch_first=True),
+            nn.Linear(3, 2),
+        )
+        self.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.step(self.act(self.step(x)))) * 2
+        return self.top(self.lstm(x[:, None])[0][:, 0])
+
+
+def test_layers_that_run_again_give_several_tensors_or_are_operations_are_rungs_too() -> None:
+    net, (x, y) = Again(), rows()
+    names = ["step#1", "act#1", "step#2", "act#2", ":mul", "lstm[0]", "lstm[1][0]", "top"]
+    found = lens.ladder(net, x[:, :4], y % 2, layers=names, loss=F.cross_entropy)
+    assert found.layers[1:] == names and not any("Gradient" in each for each in found.left_out)
+    slopes = dict(zip(found.layers, (band.mean for band in found.figures["gradient"])))
+    assert {name for name, slope in slopes.items() if slope == slope} == {*names} - {"act#1", "act#2", ":mul"}
+    net.requires_grad_(True)
+    assert slopes == pytest.approx(
+        dict(zip(found.layers, (band.mean for band in lens.ladder(
+            net, x[:, :4], y % 2, layers=names, loss=F.cross_entropy
+        ).figures["gradient"]))), nan_ok=True
+    )  # fmt: skip
+    assert found.nets[0][2].vitals.kind == "gaussian" and not found.nets[0][2].vitals.guessed
+
+
 def test_several_nets_give_bands_and_are_compared() -> None:
     x, y = rows()
     nets = [net(0), net(1), net(0)]

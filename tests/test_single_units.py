@@ -139,6 +139,40 @@ def test_ablation_by_one_changes_nothing_and_unlabelled_rows_do_not_count() -> N
     assert found.before is not None and np.isnan(found.before[1:]).all()
 
 
+class Twice(nn.Module):
+    """One rectifier runs twice, one operation is no module, and the answer is one of two tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.low, self.act, self.top = nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)
+        self.off: dict[str, int] = {}  # which unit is off where
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        h = self.put("act#1", self.act(self.low(x)))
+        h = self.put("act#2", self.act(h - 0.1))
+        h = self.put(":tanh", torch.tanh(h))
+        return {"hidden": h, "logits": self.top(h)}
+
+    def put(self, name: str, h: Tensor) -> Tensor:
+        return h * (torch.arange(4) != self.off.get(name, -1))
+
+
+@pytest.mark.parametrize("layer", ["act#1", "act#2", ":tanh"])
+def test_one_run_of_a_module_or_an_operation_is_switched_off(layer: str) -> None:
+    net, x = Twice().eval(), torch.rand(20, 5)
+    net.low.bias.data.fill_(2.0)  # so that no unit is off by itself
+    off = lens.ablate(net, layer, [2], x, factors=[0.0])[0]
+    before = net(x)["logits"]
+    net.off = {layer: 2}
+    np.testing.assert_allclose(off.outputs, (net(x)["logits"] - before).mean(0).detach().numpy(), atol=1e-6)
+    assert off.moved > 0 and lens.tail(net, "act", x) is None and not hooks(net)
+
+
+def test_a_layer_that_is_several_cannot_be_switched_off_in_one() -> None:
+    with pytest.raises(ValueError, match=r"'act' is not one layer of this pass\. Name one of: 'act#1', 'act#2'"):
+        lens.ablate(Twice(), "act", [0], torch.rand(5, 5))
+
+
 def test_ablation_refuses_labels_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="5 rows and 3 outputs came with 5 labels up to 7"):
         lens.ablate(dense(), "0", [0], torch.rand(5, 6), np.array([0, 1, 2, 7, 0]))

@@ -231,6 +231,8 @@ def before_activation(module: nn.Module, layer: str) -> str:
     if not isinstance(around, nn.Sequential):
         return layer
     names = [name for name, _ in around.named_children()]
+    if last is not None and last not in names:  # one of several runs, or tensors
+        return layer
     at = len(names) - 1 if last is None else names.index(last)
     while last is None and at > 1 and isinstance(around[at], POOLS):
         at -= 1

@@ -12,6 +12,7 @@ from torch import Tensor
 from layerwise import lens
 from layerwise.lens.material import Material
 from layerwise.lens.running import evaluating, to_module
+from layerwise.lens.targets import answers
 from layerwise.subject import Subject, code_of, states_of
 
 LOOK = 2000  # rows whose codes are held at once
@@ -128,7 +129,7 @@ class Look:
         net, starts = self.subject.numbers, range(0, len(rows), 500)
         given = (self.subject.given(self.came.tensor(rows[start : start + 500])) for start in starts)
         with evaluating(net):
-            return torch.cat([net(to_module(net, part)).cpu() for part in given])
+            return torch.cat([answers(net(to_module(net, part)), len(part)).cpu() for part in given])
 
     def _leave_out_answers(self, why: str) -> None:
         self.subject = replace(self.subject, log_proba=None, loss=None)

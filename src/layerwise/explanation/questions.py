@@ -12,7 +12,7 @@ from torch import Tensor
 from layerwise.explanation.look import Look
 from layerwise.explanation.start import Start
 from layerwise.lens.question import Question
-from layerwise.lens.targets import Contrast, Direction, Target, Unit, target_of
+from layerwise.lens.targets import Contrast, Direction, Target, Unit, answers, target_of
 
 ROWS = 24  # answers looked at
 FEWEST = 12  # the same where several questions are asked of each
@@ -86,7 +86,8 @@ def _of_classes(look: Look, start: Start, asked: int | list[int] | None) -> Aski
     numbers = [row for row, _ in chosen]
     said = look.said[numbers]
     with torch.no_grad():
-        own = start.module(start.rows(look.came.tensor(numbers))).argmax(1).cpu().numpy()
+        output = start.module(start.rows(look.came.tensor(numbers)))
+    own = answers(output, len(numbers)).argmax(1).cpu().numpy()
     if (own != said).any():
         raise ValueError(f"the output of {look.subject.what} is no score of the classes that it gives")
     log_p = look.subject.log_proba(look.came.rows(np.array(numbers)))  # type: ignore[misc]
@@ -147,7 +148,7 @@ def _of_numbers(look: Look, start: Start, asked: int | list[int] | None) -> Aski
     chosen = _spread_out(look, distance, count) if isinstance(count, int) else [(row, "asked for") for row in count]
     given = start.rows(look.came.tensor([row for row, _ in chosen]))
     with torch.no_grad():
-        own = start.module(given).cpu().double()
+        own = answers(start.module(given), len(given)).cpu().double()
     away = (own - mean) / spread
     kind = "unit" if code else "value"
     posed = [_one(look, start, given, kind, picked, mean, away, chosen) for picked in _picked(seen, away, code)]

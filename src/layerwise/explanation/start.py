@@ -19,6 +19,7 @@ from layerwise.estimators.identity import Own
 from layerwise.explanation.look import LOOK, Look
 from layerwise.findings import Part
 from layerwise.lens.material import PICTURE
+from layerwise.lens.question import looks_up
 
 COLUMNS = 15  # shown one by one; the others are added up
 WORDS = 300  # of a text shown
@@ -159,7 +160,7 @@ def start_of(look: Look) -> Start:
     if subject.classifies and isinstance(net, DBN):
         net = ByFreeEnergy(net)
     if subject.symbols:
-        layer = next(name for name, part in net.named_modules() if isinstance(part, nn.Embedding))
+        layer = looks_up(net, subject.given(look.rows[:2]))
         return Start(
             net, layer, "words", "a word whose embedding is zero, as that of padding is", look, None, torch.zeros(1)
         )

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from layerwise.lens.capture import Seen, stream
-from layerwise.lens.passes import check_units, edited, resumed
+from layerwise.lens.passes import check_single, check_units, edited, resumed
 from layerwise.lens.running import evaluating, without_fast_path
 
 OUTPUT = ""  # the name of the whole module
+LOGITS = "[logits]"  # what counts, where it gives several tensors
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ def ablate(
 
     Arguments:
         module: Any module that answers (n, outputs) to rows.
-        layer: Name of the sub-module whose output is changed. Before an activation that is what goes into the unit.
+        layer: Name of the layer that is changed: of a sub-module, of one of its runs or tensors, or of an operation. Before
+            an activation that is what goes into the unit.
         units: Which; a group such as (3, 5) is changed together. A channel is changed at all places.
         rows: Shape (n, ...), held out ones if accuracy shall mean something.
         labels: Index of the right output of each row, shape (n,); below 0 for unknown.
@@ -85,7 +87,8 @@ def ablate(
         >>> off.outputs.tolist(), doubled.outputs.tolist()  # the unit's state is 3
         ([-3.0], [3.0])
     """
-    first = next(stream(module, [layer, OUTPUT], rows[:size], size=size))
+    first = _by_answer(next(stream(module, [layer, OUTPUT], rows[:size], size=size)))
+    check_single(first, [layer])
     if first[OUTPUT].values.ndim != 2:
         raise ValueError(
             f"The module answers {tuple(first[OUTPUT].values.shape)}: its change is looked at for (n, outputs) only."
@@ -96,14 +99,14 @@ def ablate(
     names = list(dict.fromkeys([*above, OUTPUT]))
     plain, cases = _Answers(), [(group, factor, _Answers()) for group in groups for factor in factors]
     for batch in rows.split(size):
-        before = next(stream(module, names, batch, size=size))
+        before = _by_answer(next(stream(module, names, batch, size=size)))
         plain.add(before, before)
         with _begun(module, layer, batch, before) if together == 1 else contextlib.nullcontext():
             for some in _batches(cases, together):
                 many = batch.repeat(len(some), *[1] * (batch.ndim - 1))
                 edit = _multiplied([(group, factor) for group, factor, _ in some])
                 with edited(module, layer, first[layer].axis, edit):
-                    found = next(stream(module, names, many, size=len(many)))
+                    found = _by_answer(next(stream(module, names, many, size=len(many))))
                 for at, (_, _, answers) in enumerate(some):
                     own = slice(at * len(batch), (at + 1) * len(batch))
                     answers.add({name: Seen(seen.values[own], seen.axis) for name, seen in found.items()}, before)
@@ -115,7 +118,7 @@ def _begun(module: nn.Module, layer: str, batch: Tensor, before: dict[str, Seen]
     """Passes of this batch begin at the layer, as far as that gives the same answers."""
     with contextlib.ExitStack() as undo:
         if layer in dict(module.named_modules()):
-            with evaluating(module), without_fast_path():
+            with evaluating(module), without_fast_path(module):
                 undo.enter_context(resumed(module, layer, batch))
             if not _same(module, batch, before):
                 undo.close()
@@ -124,7 +127,7 @@ def _begun(module: nn.Module, layer: str, batch: Tensor, before: dict[str, Seen]
 
 def _same(module: nn.Module, batch: Tensor, before: dict[str, Seen]) -> bool:
     try:
-        found = next(stream(module, list(before), batch, size=len(batch)))
+        found = _by_answer(next(stream(module, list(before), batch, size=len(batch))))
     except (RuntimeError, ValueError, TypeError, AttributeError, IndexError):
         return False
     return all(torch.allclose(seen.values, before[name].values, atol=1e-6, rtol=1e-5) for name, seen in found.items())
@@ -144,7 +147,7 @@ def work(module: nn.Module, layer: str, rows: Tensor) -> float:
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    before = next(stream(module, [OUTPUT], rows, size=len(rows)))
+    before = _by_answer(next(stream(module, [OUTPUT], rows, size=len(rows))))
     fused = torch.backends.mkldnn.set_flags(False)[0]  # recurrent layers are counted product by product
     try:
         with _begun(module, layer, rows, before), FlopCounterMode(display=False) as counter:
@@ -152,6 +155,17 @@ def work(module: nn.Module, layer: str, rows: Tensor) -> float:
     finally:
         torch.backends.mkldnn.set_flags(fused)
     return counter.get_total_flops() / len(rows)
+
+
+def _by_answer(seen: dict[str, Seen]) -> dict[str, Seen]:
+    """With what the module answers under the name of the whole: of several tensors the `logits`."""
+    if OUTPUT in seen:
+        return seen
+    if LOGITS not in seen:
+        several = ", ".join(name for name in seen if name.startswith("["))
+        raise ValueError(f"The module answers with several tensors ({several}), of which none is called logits. Wrap it so "
+                         "that it gives one.")  # fmt: skip
+    return {OUTPUT if name == LOGITS else name: each for name, each in seen.items()}
 
 
 def _checked(labels: np.ndarray | None, rows: int, outputs: int) -> Tensor | None:
@@ -171,7 +185,7 @@ def _multiplied(cases: Sequence[tuple[tuple[int, ...], float]]) -> Callable[[Ten
     """Each case's units multiplied in its own part of the rows, which are there once per case."""
 
     def edit(states: Tensor) -> Tensor:
-        for part, (units, factor) in zip(states.chunk(len(cases)), cases, strict=True):
+        for part, (units, factor) in zip(states.tensor_split(len(cases)), cases, strict=True):
             part[..., list(units)] *= factor
         return states
 
@@ -200,6 +214,8 @@ def tail(module: nn.Module, layer: str, rows: Tensor) -> nn.Sequential | None:
     if layer not in children:
         return None
     seen = next(stream(module, [layer, OUTPUT], rows, size=len(rows)))
+    if not {layer, OUTPUT} <= set(seen):
+        return None
     after = list(children.values())[list(children).index(layer) + 1 :]
     rest = nn.Sequential(nn.Identity(), *after)
     try:

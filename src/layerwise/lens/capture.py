@@ -11,17 +11,19 @@ import copy
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from layerwise.lens.names import Layers, Wanted, wanted
+from layerwise.lens.names import Layers, Wanted, by_name, names_of, wanted
 from layerwise.lens.running import (
     check_differentiable,
     check_finite,
+    check_in_graph,
     evaluating,
     length,
     run,
@@ -32,7 +34,7 @@ from layerwise.lens.running import (
 CHANNELS_FIRST = (
     nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm,
 )  # fmt: skip
-CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.Embedding, nn.RNNBase, nn.MultiheadAttention)
+CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.RNNBase, nn.MultiheadAttention)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,8 +135,8 @@ def stream(
         with evaluating(module), torch.set_grad_enabled(of is not None), watch(module, layers) as seen:
             given = to_module(module, batch)
             output = run(module, given)
-            score = of(output) if of else None
-        yield seen.taken(length(given), score, finite)
+            taken = seen.taken(length(given), of(output) if of else None, finite)
+        yield taken
 
 
 def _batches(rows: Any, size: int) -> Iterator[Any]:
@@ -176,24 +178,38 @@ class Output:
     """One tensor that a layer gave.
 
     Arguments:
-        layer: Name of the module, with `:operation` if it is one that the module ran itself.
+        module: Name of the module.
+        operation: Of one that the module ran itself; None for what the module gave.
         call: The how many-th time the layer ran in this pass, from 1.
         place: Where the tensor stood in what the layer returned, such as `[0]`; empty if it was all.
         tensor: As it came, part of the graph.
         channels: Of the last layer that says where its units are: (on the first axis after the rows?, how many).
         time_first: Whether the layer says that rows are its second axis.
+        rows_at: Which axis counts the rows, -1 for none, where that was found out; None where the shape must tell.
     """
 
-    layer: str
+    module: str
+    operation: str | None
     call: int
     place: str
     tensor: Tensor
     channels: tuple[bool, int] | None
     time_first: bool
+    rows_at: int | None = None
+
+    @property
+    def layer(self) -> str:
+        """The module's name, with `:operation` if it is one that the module ran itself."""
+        return self.module if self.operation is None else f"{self.module}:{self.operation}"
 
     def by_row(self, tensor: Tensor, rows: int) -> Tensor | None:
         """`tensor`, shaped as this one, as (rows, units, ...); None if it has no row per row of data."""
         shape = tensor.shape
+        if self.rows_at is not None:
+            if self.rows_at < 0:
+                return None
+            tensor = tensor.movedim(self.rows_at, 0)
+            return tensor[:, None] if tensor.ndim == 1 else tensor
         if tensor.ndim > 2 and shape[1] == rows and (self.time_first or shape[0] != rows):
             return tensor.transpose(0, 1)
         if tensor.ndim == 0 or shape[0] != rows:
@@ -209,20 +225,40 @@ class Output:
         return 1 if shape[1] == width or last != 2 else last
 
 
+@dataclass(eq=False)
+class _Pass:
+    """One pass: what the module was given, what layers gave, how often each ran, and which are being run."""
+
+    given: tuple[Any, ...] = ()
+    named: Mapping[str, Any] = field(default_factory=dict)
+    outputs: list[Output] = field(default_factory=list)
+    calls: Counter[tuple[str, str | None]] = field(default_factory=Counter)
+    path: list[str] = field(default_factory=list)
+    channels: tuple[bool, int] | None = None
+
+
 class Watch:
     """What the wanted layers gave in the last pass; made by `watch`."""
 
-    def __init__(self, module: nn.Module, layers: Layers, put: Tensor | None = None) -> None:
-        self.wanted, self.put = wanted(module, layers), put
+    def __init__(self, module: nn.Module, layers: Layers, put: Put | None = None) -> None:
+        self.module, self.wanted, self.put = module, wanted(module, layers), put
+        self.names = names_of(module)
         self.quiet = False
-        self.begin()
+        self._passes = {True: _Pass(), False: _Pass()}
 
-    def begin(self) -> None:
+    def begin(self, given: tuple[Any, ...], named: dict[str, Any]) -> None:
         """Forgets the pass before."""
-        self.outputs: list[Output] = []
-        self.calls: Counter[str] = Counter()
-        self.path: list[str] = []  # names of the modules being run
-        self.channels: tuple[bool, int] | None = None
+        self._passes[_is_meant(self)] = _Pass(given, named)
+
+    @property
+    def now(self) -> _Pass:
+        """The last pass."""
+        return self._passes[_is_meant(self)]
+
+    @property
+    def outputs(self) -> list[Output]:
+        """What the wanted layers gave in it."""
+        return self.now.outputs
 
     @property
     def named(self) -> dict[str, Output]:
@@ -236,40 +272,71 @@ class Watch:
         }
         return {
             each.layer
-            + (f"#{each.call}" if self.calls[each.layer] > 1 else "")
+            + (f"#{each.call}" if self.now.calls[each.module, each.operation] > 1 else "")
             + (each.place if each.layer in several else ""): each
             for each in self.outputs
         }
 
+    def answering(self, rows: int) -> dict[str, Output]:
+        """`named`, without what has no row for each of `rows` rows."""
+        named = self._settled(rows) if self._doubtful(rows) else self.named
+        return {name: each for name, each in named.items() if each.by_row(each.tensor, rows) is not None}
+
     def found(self, rows: int) -> dict[str, Output]:
-        """`named`, without what has no row for each of `rows` rows.
+        """As `answering`.
 
         Raises:
             ValueError: If nothing is left of a layer that was asked for by its name, or of all.
         """
-        found = {name: each for name, each in self.named.items() if each.by_row(each.tensor, rows) is not None}
+        found = self.answering(rows)
         for each in self.wanted:
             if not any(_fits(each, output) for output in found.values()) and not (each.loose and found):
                 raise ValueError(self._missing(each, rows))
         return found
 
-    @staticmethod
-    def fits(name: str, output: Output) -> bool:
+    def _doubtful(self, rows: int) -> bool:
+        """Whether something else is by chance as many as the rows, so that shapes do not tell which axis counts these."""
+        if rows == 1 or getattr(self.module, "batch_first", True) is False:  # the latter says it, and takes rows second
+            return False
+        shapes = [each.shape for each in _tensors([self.now.given, self.now.named])]
+        return any(list(shape).count(rows) > 1 for shape in [*shapes, *(each.tensor.shape for each in self.outputs)])
+
+    def _settled(self, rows: int) -> dict[str, Output]:
+        """`named`, with the axes that count the rows: those that follow in a pass of another number of rows."""
+        mine, count = self.named, 3 if rows == 2 else 2
+        other, given, named = Watch(self.module, ""), self.now.given, self.now.named
+        other.wanted = self.wanted
+        number = _OTHER.set((other, rows, count))
+        try:
+            with torch.no_grad(), evaluating(self.module, warn=False), _hooked(self.module, other):
+                self.module(*_of_rows(given, rows, count), **_of_rows(named, rows, count))
+        except Exception:  # whatever the module says to other rows, such as one that keeps a state for those it knows
+            return mine
+        finally:
+            _OTHER.reset(number)
+        shapes = {name: each.tensor.shape for name, each in other.named.items()}
+        return {
+            name: replace(each, rows_at=_varying(each.tensor.shape, shapes[name], rows, count))
+            if name in shapes
+            else each
+            for name, each in mine.items()
+        }
+
+    def fits(self, name: str, output: Output) -> bool:
         """Whether an output is of the layer of that name."""
-        stem, bracket, place = name.partition("[")
-        stem, _, call = stem.partition("#")
-        asked = Wanted(name, *_apart(stem), int(call) if call else None, place=bracket + place)
-        return asked.fits(*_apart(output.layer), output.call, output.place)
+        return _fits(by_name(self.names, name), output)
 
     def taken(self, rows: int, score: Tensor | None = None, finite: bool = True) -> dict[str, Seen]:
         """`found`, out of the graph and on the CPU, with the gradients of `score`, a number or one per row."""
         found = self.found(rows)
-        tensors = [each.tensor for each in found.values()]
         if finite:
+            found = {name: each for name, each in found.items() if not self._masks(each)}
             check_finite({name: each.tensor for name, each in found.items()})
+        tensors = [each.tensor for each in found.values()]
         slopes: list[Tensor | None] = [None] * len(tensors)
         if score is not None:
             check_differentiable(score)
+            check_in_graph({name: each.tensor for name, each in found.items()})
             slopes = list(torch.autograd.grad(score.sum(), tensors, allow_unused=True, materialize_grads=True))
         taken = {}
         for (name, each), slope in zip(found.items(), slopes):
@@ -278,16 +345,23 @@ class Watch:
             taken[name] = Seen(values.cpu(), each.axis(values.shape), None if slope is None else slope.cpu())
         return taken
 
+    def _masks(self, output: Output) -> bool:
+        """Whether it is an operation, not asked for by its name, that puts infinities where attention must not look."""
+        if output.operation is None or any(_fits(each, output) and not each.loose for each in self.wanted):
+            return False
+        return bool(output.tensor.isinf().any() and not output.tensor.isnan().any())
+
     def _missing(self, each: Wanted, rows: int) -> str:
         gave = [tuple(output.tensor.shape) for output in self.outputs if _fits(each, output)]
         if gave:
             return f"{each.text!r} gave {gave[0]} for {rows} rows: it does not answer row by row. Choose a layer that does."
-        if each.call and any(each.fits(*_apart(layer), each.call) for layer in self.calls):
+        if each.call and any(each.fits(*layer, each.call) for layer in self.now.calls):
             return f"{each.text!r} does not run {each.call} times in a pass."
         if each.operation is not None:
-            ran = [layer for layer in self.calls if ":" in layer]
-            near = [layer for layer in ran if each.fits(_apart(layer)[0], each.operation, each.call or 1)] or ran
-            return f"No operation that ran is {each.text!r}. There ran: {', '.join(near[:30]) or 'none'}."
+            ran = [layer for layer in self.now.calls if layer[1] is not None]
+            near = [layer for layer in ran if each.fits(layer[0], each.operation, each.call or 1)] or ran
+            said = ", ".join(f"{module}:{operation}" for module, operation in near[:30])
+            return f"No operation that ran is {each.text!r}. There ran: {said or 'none'}."
         return (f"{each.text!r} gave no tensor when the module ran: the data does not reach it, or it answers otherwise. "
                 "Name another layer, or an operation such as 'block:relu'.")  # fmt: skip
 
@@ -295,22 +369,23 @@ class Watch:
 
     def leave(self) -> None:
         """The innermost module has been run."""
-        self.path.pop()
+        self.now.path.pop()
 
-    def keep(self, layer: str, output: Any, time_first: bool = False) -> Any:
+    def keep(self, module: str, operation: str | None, output: Any, time_first: bool = False) -> Any:
         """Keeps the tensors in `output` if the layer is wanted; what it returns is to go on in place of `output`."""
-        self.calls[layer] += 1
-        call = self.calls[layer]
-        if not any(each.fits(*_apart(layer), call) for each in self.wanted):
+        now = self.now
+        now.calls[module, operation] += 1
+        call = now.calls[module, operation]
+        if not any(each.fits(module, operation, call) for each in self.wanted):
             return output
 
         def go_on(tensor: Tensor, place: str) -> Tensor:
-            if not any(each.fits(*_apart(layer), call, place) for each in self.wanted):
+            if not any(each.fits(module, operation, call, place) for each in self.wanted):
                 return tensor
-            tensor = tensor if self.put is None else self.put
+            tensor = tensor if self.put is None else self._put(tensor)
             if torch.is_grad_enabled() and not tensor.requires_grad:  # frozen weights and whole numbers: it starts here
                 tensor = tensor.detach().requires_grad_()
-            self.outputs.append(Output(layer, call, place, tensor, self.channels, time_first))
+            now.outputs.append(Output(module, operation, call, place, tensor, now.channels, time_first))
             return tensor.clone()  # so that in-place operations do not reach what is kept
 
         self.quiet = True  # the copies are no operations of the module
@@ -318,12 +393,53 @@ class Watch:
         self.quiet = False
         return output
 
+    def _put(self, tensor: Tensor) -> Tensor:
+        if not isinstance(self.put, Tensor):
+            return self.put(tensor) if self.put else tensor
+        return self.put if (other := _OTHER.get()) is None else _of_rows(self.put, other[1], other[2])
+
+
+Put = Tensor | Callable[[Tensor], Tensor]
+
+# The one that watches a pass of another number of rows (`Watch._settled`), how many there were, and how many there are: for
+# all others it is another pass than the one that they tell of.
+_OTHER: ContextVar[tuple[Watch, int, int] | None] = ContextVar("_OTHER", default=None)
+
+
+def _of_rows(given: Any, rows: int, count: int) -> Any:
+    """The same arguments with `count` rows, where there are `rows` of them."""
+    if type(given) in (tuple, list):
+        return type(given)(_of_rows(each, rows, count) for each in given)
+    if type(given) is dict:
+        return {key: _of_rows(each, rows, count) for key, each in given.items()}
+    if not isinstance(given, Tensor) or not given.ndim or len(given) != rows:
+        return given
+    return given[:count] if count <= rows else torch.cat([given, given[: count - rows]])
+
+
+def _tensors(given: Any) -> list[Tensor]:
+    if isinstance(given, Mapping):
+        given = list(given.values())
+    if isinstance(given, tuple | list):
+        return [tensor for each in given for tensor in _tensors(each)]
+    return [given] if isinstance(given, Tensor) else []
+
+
+def _varying(shape: torch.Size, other: torch.Size, rows: int, count: int) -> int | None:
+    """The first axis that follows the number of rows; -1 for none; None for shapes that do not compare."""
+    if len(shape) != len(other):
+        return None
+    return next((axis for axis, sizes in enumerate(zip(shape, other, strict=True)) if sizes == (rows, count)), -1)
+
 
 @contextlib.contextmanager
-def watch(module: nn.Module, layers: Layers, put: Tensor | None = None) -> Iterator[Watch]:
+def watch(module: nn.Module, layers: Layers, put: Put | None = None) -> Iterator[Watch]:
     """Sees the named layers of each pass of `module` made inside; all hooks are gone afterwards, also after an error.
 
-    With `put` the module goes on with that in place of what the layers gave.
+    With `put`, a tensor or what makes one of what a layer gave, the module goes on with that in its place.
+
+    Raises:
+        ValueError: If the module was compiled by TorchScript, which does not let anybody see its parts.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(3, 2), nn.ReLU(inplace=True))
@@ -332,30 +448,56 @@ def watch(module: nn.Module, layers: Layers, put: Tensor | None = None) -> Itera
         >>> (seen.named["0"].tensor.relu() == output).all().item(), list(seen.named)
         (True, ['0', '1'])
     """
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ValueError("The module was compiled by TorchScript (torch.jit.trace or script), so that its layers cannot be "
+                         "seen. Give the module that it was made from.")  # fmt: skip
     seen = Watch(module, layers, put)
+    with _hooked(module, seen):
+        yield seen
+
+
+@contextlib.contextmanager
+def _hooked(module: nn.Module, seen: Watch) -> Iterator[None]:
     operations = any(each.operation is not None for each in seen.wanted)
-    with contextlib.ExitStack() as undo, without_fast_path():
+    with contextlib.ExitStack() as undo, without_fast_path(module):
 
         def on(handle: torch.utils.hooks.RemovableHandle) -> None:
             undo.callback(handle.remove)
 
-        on(module.register_forward_pre_hook(lambda *_: seen.begin(), prepend=True))
+        on(module.register_forward_pre_hook(_begins(seen), prepend=True, with_kwargs=True))
         for name, part in module.named_modules(remove_duplicate=False):
+            if isinstance(part, torch.jit.ScriptModule):
+                continue  # it takes no hooks
             if isinstance(part, CHANNELS_FIRST + CHANNELS_LAST):
                 on(part.register_forward_hook(_notes_channels(seen)))
             if any(each.fits(name, None, each.call or 1) for each in seen.wanted):
                 on(part.register_forward_hook(_keeps(seen, name)))
         if operations:
             for name, part in module.named_modules():
-                on(part.register_forward_pre_hook(lambda _module, _given, name=name: seen.path.append(name)))
+                on(part.register_forward_pre_hook(lambda _module, _given, name=name: seen.now.path.append(name)))
                 on(part.register_forward_hook(lambda *_: seen.leave(), always_call=True))
             undo.enter_context(_Operations(seen))
-        yield seen
+        yield
+
+
+def _begins(seen: Watch) -> Callable[[nn.Module, Any, Any], None]:
+    return lambda _module, given, named: seen.begin(given, named)
+
+
+def of_other_rows() -> bool:
+    """Whether the pass that is being made is one with other rows, by which `Watch` finds out where rows are counted."""
+    return _OTHER.get() is not None
+
+
+def _is_meant(seen: Watch) -> bool:
+    """Whether the pass is one that it tells of."""
+    other = _OTHER.get()
+    return other is None or other[0] is seen
 
 
 def _keeps(seen: Watch, name: str) -> Callable[[nn.Module, Any, Any], Any]:
     def hook(part: nn.Module, _given: Any, output: Any) -> Any:
-        return seen.keep(name, output, getattr(part, "batch_first", True) is False)
+        return seen.keep(name, None, output, getattr(part, "batch_first", True) is False)
 
     return hook
 
@@ -364,8 +506,9 @@ def _notes_channels(seen: Watch) -> Callable[[nn.Module, Any, Any], None]:
     def hook(part: nn.Module, _given: Any, output: Any) -> None:
         first = isinstance(part, CHANNELS_FIRST)
         tensor = output if isinstance(output, Tensor) else output[0]
-        if isinstance(tensor, Tensor) and tensor.ndim > 1:
-            seen.channels = (first, int(tensor.shape[1 if first else -1]))
+        whole = isinstance(part, nn.LayerNorm | nn.RMSNorm) and len(part.normalized_shape) > 1  # of pictures: no axis
+        if isinstance(tensor, Tensor) and tensor.ndim > 1 and not whole:
+            seen.now.channels = (first, int(tensor.shape[1 if first else -1]))
 
     return hook
 
@@ -380,20 +523,22 @@ class _Operations(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name, in_place = _operation(func)
-        if self.seen.quiet or not self.seen.path or not name:
+        if self.seen.quiet or not self.seen.now.path or not name:
             return func(*args, **kwargs)
-        layer = f"{self.seen.path[-1]}:{name}"
+        module = self.seen.now.path[-1]
         if not in_place:
-            return self.seen.keep(layer, func(*args, **kwargs))
+            return self.seen.keep(module, name, func(*args, **kwargs))
         changed = args[0].clone()
         func(changed, *args[1:], **kwargs)
-        return args[0].copy_(self.seen.keep(layer, changed))  # what is kept is no longer what goes on being changed
+        return args[0].copy_(
+            self.seen.keep(module, name, changed)
+        )  # what is kept is no longer what goes on being changed
 
 
 def _operation(func: Any) -> tuple[str, bool]:
-    """Name of a function as one would write it, and whether it works in place; no name for what reads an attribute."""
+    """Name of a function as one would write it, and whether it works in place; no name for what makes no values."""
     name = getattr(func, "__name__", "")
-    if name in ("__get__", "__set__", "__setitem__"):
+    if name in NO_VALUES:
         return "", False
     bare = name.strip("_")
     in_place = name.endswith("_") and not name.startswith("__")
@@ -402,6 +547,10 @@ def _operation(func: Any) -> tuple[str, bool]:
     return {"truediv": "div"}.get(bare, bare), in_place
 
 
+NO_VALUES = (  # attributes, and what changes the form of a tensor in its place
+    "__get__", "__set__", "__setitem__", "requires_grad_", "detach_", "retain_grad", "t_", "transpose_", "swapaxes_",
+    "swapdims_", "squeeze_", "unsqueeze_", "resize_", "resize_as_", "as_strided_", "set_", "rename_", "share_memory_",
+)  # fmt: skip
 ARITHMETIC = ("add", "sub", "mul", "div", "truediv", "matmul", "pow", "floordiv", "mod")
 
 
@@ -426,10 +575,5 @@ def mapped(output: Any, go_on: Callable[[Tensor, str], Tensor], place: str = "")
     return output
 
 
-def _apart(layer: str) -> tuple[str, str | None]:
-    module, colon, operation = layer.partition(":")
-    return module, operation if colon else None
-
-
 def _fits(each: Wanted, output: Output) -> bool:
-    return each.fits(*_apart(output.layer), output.call, output.place)
+    return each.fits(output.module, output.operation, output.call, output.place)

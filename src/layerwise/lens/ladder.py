@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from layerwise.lens.calibration import Calibrated, Step, calibrate, processing
 from layerwise.lens.capture import Seen, stream
 from layerwise.lens.information import LEAST, Information, noisy_information
+from layerwise.lens.names import by_name, names_of, part_of
 from layerwise.lens.readout import Reading, read_labels, rebuild_linearly
 from layerwise.lens.rebuilding import Rebuilt
 from layerwise.lens.similarity import Alignment, Alignments
@@ -195,10 +196,10 @@ class _Climb:
         self, net: nn.Module, loss: Callable[[Any, Tensor], Tensor] | None, start: Mapping[str, Tensor] | None
     ) -> Iterator[Rung]:
         slopes = self._gradients(net, loss)
-        parts = dict(net.named_modules())
         for name, held in self._held(net):
-            own = {key[len(name) + 1 :]: value for key, value in (start or {}).items() if key.startswith(f"{name}.")}
-            lives = replace(vitals(held.states(), parts.get(name), start=own or None), gradient=slopes.get(name))
+            stem = by_name(names_of(net), name).module
+            own = {key[len(stem) + 1 :]: value for key, value in (start or {}).items() if key.startswith(f"{stem}.")}
+            lives = replace(vitals(held.states(), part_of(net, name), start=own or None), gradient=slopes.get(name))
             yield self.rung(name, held.codes, held.width, lives)
 
     def rung(self, name: str, x: Tensor, width: int, lives: Vitals | None = None) -> Rung:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
@@ -29,6 +29,7 @@ class Wanted:
         call: Which of the times it runs, from 1; None for all.
         layer: The module, if that was given in place of a name.
         place: Which of several tensors, as `[0]` or `[1][0]`; empty for all.
+        exact: Whether `module` is the name of a sub-module as it stands, whatever signs are in it.
     """
 
     text: str
@@ -37,11 +38,13 @@ class Wanted:
     call: int | None = None
     layer: nn.Module | None = None
     place: str = ""
+    exact: bool = False
 
     @property
     def loose(self) -> bool:
         """Whether it is a glob, so that what answers nothing may be left out."""
-        return not self.place and any(sign in self.text for sign in "*?[")
+        pattern = ("" if self.exact else self.module) + (self.operation or "")
+        return not self.place and any(sign in pattern for sign in "*?[")
 
     def fits(self, module: str, operation: str | None, call: int, place: str = "") -> bool:
         """Whether this run of a module or operation is meant, and of what it gives the tensor at this place."""
@@ -49,10 +52,10 @@ class Wanted:
             return False
         if self.call not in (None, call) or (self.operation is None) != (operation is None):
             return False
-        if operation is None:
-            return _fits(self.module, module) and (
-                module != "" or self.module == ""
-            )  # a glob means parts, not the whole
+        if self.exact:
+            return self.module == module and (operation is None or _fits(self.operation or "", operation))
+        if operation is None:  # a glob means parts, not the whole
+            return _fits(self.module, module) and (module != "" or self.module == "")
         return _fits(self.module, module) and _fits(self.operation or "", operation)
 
 
@@ -73,15 +76,25 @@ def wanted(module: nn.Module, layers: Layers) -> list[Wanted]:
     given = [layers] if isinstance(layers, str | nn.Module) else list(layers)
     if not given:
         raise ValueError("No layer was named. Give a name such as 'layer1', a glob such as 'layer*', or a module.")
-    names = [name for name, _ in module.named_modules(remove_duplicate=False)]
-    return [_by_name(names, each) if isinstance(each, str) else _by_module(module, each) for each in given]
+    names = names_of(module)
+    return [by_name(names, each) if isinstance(each, str) else _by_module(module, each) for each in given]
 
 
-def _by_name(names: Iterable[str], text: str) -> Wanted:
-    names = list(names)
+def names_of(module: nn.Module) -> list[str]:
+    """All names of all parts: a part that stands in several places has several."""
+    return [name for name, _ in module.named_modules(remove_duplicate=False)]
+
+
+def by_name(names: Sequence[str], text: str) -> Wanted:
+    """The layer that a text means, in a module with parts of these names. Errors as those of `wanted`."""
+    for name in sorted(names, key=len, reverse=True):  # which may hold any sign but a dot: "user:id", "act#1", "x[0]"
+        rest = REST.fullmatch(text, len(name)) if text.startswith(name) else None
+        if rest:
+            operation, number, place = rest.groups()
+            return Wanted(text, name, operation, int(number) if number else None, place=place, exact=True)
     at = re.fullmatch(r"([^\[]*?)((?:\[\w+\])+)", text)
     if at and any(_fits(at[1].partition("#")[0].partition(":")[0], name) for name in names):
-        return replace(_by_name(names, at[1]), text=text, place=at[2])
+        return replace(by_name(names, at[1]), text=text, place=at[2])
     stem, _, number = text.partition("#")
     if "#" in text and not (number.isdecimal() and int(number) > 0):
         raise ValueError(f"{text!r} does not say which call is meant. Write '{stem}#1' for the first one in a pass.")
@@ -91,10 +104,29 @@ def _by_name(names: Iterable[str], text: str) -> Wanted:
     return Wanted(text, part, operation if colon else None, int(number) if number else None)
 
 
+REST = re.compile(r"(?::([^#\[]+))?(?:#([1-9]\d*))?((?:\[\w+\])*)")  # what may follow the name of a part
+
+
+def part_of(module: nn.Module, layer: str) -> nn.Module | None:
+    """The part that gives a layer, by any name of one of its runs or tensors; None if it is an operation of a part.
+
+    Raises:
+        ValueError: If there is none.
+
+    Example:
+        >>> net = nn.Sequential(nn.LSTM(3, 2), nn.Identity())
+        >>> type(part_of(net, "0[1][0]")).__name__, type(part_of(net, "1#2")).__name__, part_of(net, ":add")
+        ('LSTM', 'Identity', None)
+    """
+    parts = dict(module.named_modules(remove_duplicate=False))
+    found = by_name(list(parts), layer)
+    return parts.get(found.module) if found.operation is None else None
+
+
 def _by_module(module: nn.Module, part: nn.Module) -> Wanted:
     for name, each in module.named_modules():
         if each is part:
-            return Wanted(name, name, layer=part)
+            return Wanted(name, name, layer=part, exact=True)
     raise ValueError(f"This {type(part).__name__} is no part of the {type(module).__name__} that is looked into.")
 
 

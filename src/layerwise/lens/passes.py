@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,11 +68,20 @@ def in_graph(module: nn.Module, layers: list[str], rows: Any) -> list[InGraph]:
         given = to_module(module, rows)
         run(module, given)
         found = seen.found(length(given))
+    check_single(found, layers)
+    return [InGraph(found[layer], length(given)) for layer in layers]
+
+
+def check_single(found: Mapping[str, Any], layers: Sequence[str]) -> None:
+    """Refuses names that mean several layers of a pass, such as that of a module that runs twice.
+
+    Raises:
+        ValueError: If there is one; those that it may mean are told.
+    """
     for layer in layers:
         if layer not in found:
             near = [name for name in found if name.startswith(layer)] or list(found)
             raise ValueError(f"{layer!r} is not one layer of this pass. Name one of: {', '.join(map(repr, near))}.")
-    return [InGraph(found[layer], length(given)) for layer in layers]
 
 
 def check_units(units: list[int], count: int, layer: str) -> None:
@@ -90,29 +99,17 @@ def edited(module: nn.Module, layer: str, axis: int, edit: Callable[[Tensor], Te
     """The module with `edit` applied to the output of a layer, units on the last axis; nothing is left of it afterwards.
 
     Arguments:
-        module, layer: Which sub-module.
+        module, layer: Which layer, as `layerwise.lens.names` has it: a module, one of its runs or tensors, an operation.
         axis: Where its output counts units.
         edit: From a tensor (..., units), which it may change, to one of the same shape.
 
     Raises:
-        ValueError: If the layer is no sub-module that answers with one tensor.
+        ValueError: If the layer gave several tensors in a pass.
     """
-
-    def hook(_part: nn.Module, _given: Any, output: Any) -> Tensor:
-        if not isinstance(output, Tensor):
-            raise ValueError(
-                f"{layer!r} answers with a {type(output).__name__}: name a part of it that gives one tensor."
-            )
-        return edit(output.movedim(axis, -1).clone()).movedim(-1, axis)
-
-    parts = dict(module.named_modules())
-    if layer not in parts:
-        raise ValueError(f"Only the output of a sub-module can be changed, and {layer!r} is none.")
-    handle = parts[layer].register_forward_hook(hook)
-    try:
+    with watch(module, layer, lambda tensor: edit(tensor.movedim(axis, -1).clone()).movedim(-1, axis)) as seen:
         yield
-    finally:
-        handle.remove()
+        if len(places := {each.place for each in seen.outputs}) > 1:
+            raise ValueError(f"{layer!r} gives {len(places)} tensors. Name one: {layer}{min(places)}.")
 
 
 @contextlib.contextmanager
@@ -178,7 +175,12 @@ class _Made:
 def _replaced(part: nn.Module, left: dict[nn.Module, list[Any]]) -> Iterator[None]:
     """The part gives what is left for it, and runs if nothing is."""
     own, forward = part.__dict__.get("forward"), part.forward
-    part.forward = lambda *given, **named: _copied(left[part].pop(0)) if left.get(part) else forward(*given, **named)
+
+    def give(*given: Any, **named: Any) -> Any:
+        made = left.get(part) if not of_other_rows() else None  # which were made for these rows
+        return _copied(made.pop(0)) if made else forward(*given, **named)
+
+    part.forward = give  # type: ignore[method-assign]
     try:
         yield
     finally:

@@ -11,8 +11,36 @@ from torch import Tensor, nn
 
 from layerwise.lens.capture import watch
 from layerwise.lens.names import wanted
-from layerwise.lens.running import check_differentiable, check_finite, evaluating, to_module, without_fast_path
+from layerwise.lens.running import (
+    check_differentiable,
+    check_finite,
+    evaluating,
+    run,
+    to_module,
+    without_fast_path,
+)
 from layerwise.lens.targets import Target, target_of
+
+
+def looks_up(module: nn.Module, rows: Tensor) -> str | None:
+    """Name of the embedding that looks up rows of whole numbers, and not places or segments; None if there is none.
+
+    Example:
+        >>> net = nn.Sequential(nn.Embedding(9, 2), nn.Flatten())
+        >>> looks_up(net, torch.tensor([[1, 2, 3]]))
+        '0'
+    """
+    found: list[tuple[str, Tensor]] = []
+    with contextlib.ExitStack() as undo, evaluating(module, warn=False), torch.no_grad():
+        for name, part in module.named_modules():
+            if isinstance(part, nn.Embedding):
+                note = lambda _part, given, name=name: found.append((name, given[0]))  # noqa: E731
+                undo.callback(part.register_forward_pre_hook(note).remove)
+        given = to_module(module, rows)
+        run(module, given)
+    alike = [name for name, numbers in found if torch.equal(numbers, given)]
+    alike += [name for name, numbers in found if numbers.numel() == given.numel()]
+    return next(iter([*alike, *(name for name, _ in found)]), None)
 
 
 class Question:
@@ -69,7 +97,7 @@ class Question:
     @contextlib.contextmanager
     def asked(self) -> Iterator[None]:
         """What must hold while the module runs; it is left as it was found."""
-        with evaluating(self.module), without_fast_path(), contextlib.ExitStack() as stack:
+        with evaluating(self.module), without_fast_path(self.module), contextlib.ExitStack() as stack:
             if any(isinstance(part, nn.RNNBase) for part in self.module.modules()):
                 # Fused recurrent layers give no gradient in evaluation mode on a GPU, and hide what they do from a tape.
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))
@@ -116,7 +144,12 @@ class Question:
             points = points.detach().requires_grad_()
             scores = self(points, index)
             check_differentiable(scores)
-            (gradients,) = torch.autograd.grad(scores.sum(), points, allow_unused=True, materialize_grads=True)
+            (gradients,) = torch.autograd.grad(scores.sum(), points, allow_unused=True)
+        if gradients is None:
+            raise ValueError(
+                f"No gradient leads from what was asked for to {self.layer or 'the rows'!r}: the module goes on with detached "
+                "tensors or under no_grad, or does not use them for it. Occlusion needs no gradient."
+            )
         return scores.detach(), gradients
 
     def baselines(self, baselines: Any = None) -> Tensor:

@@ -10,18 +10,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-CHANGES_IN_TRAINING = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
+CHANGES_IN_TRAINING = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm, nn.RReLU)
+DROPPED = ("dropout", "dropout_p", "drop_prob", "attention_dropout")  # attributes that say which share is left out
 
 
 @contextlib.contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards every part is in the mode it was in. It warns if that makes a difference."""
+def evaluating(module: nn.Module, *, warn: bool = True) -> Iterator[None]:
+    """Evaluation mode inside, and not inference mode; afterwards every part is in the mode it was in.
+
+    It warns if that makes a difference, as far as parts tell: what a `forward` does by itself in training cannot be known.
+    """
+    with torch.inference_mode(False):  # in which there would be no gradient
+        yield from _evaluating(module, warn)
+
+
+def _evaluating(module: nn.Module, warn: bool) -> Iterator[None]:
     modes = [(part, part.training) for part in module.modules()]
-    if changed := sorted({type(part).__name__ for part, training in modes if training and _changes(part)}):
+    changed = sorted({type(part).__name__ for part, training in modes if training and _changes(part)})
+    if changed and warn:
         warnings.warn(
             f"The module is in training mode, in which {', '.join(changed)} answers otherwise. It is looked at in "
             "evaluation mode, and then put back; call module.eval() first if that is what you meant.",
-            stacklevel=4,
+            stacklevel=5,
         )
     module.eval()
     try:
@@ -32,25 +42,44 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def _changes(part: nn.Module) -> bool:
-    return isinstance(part, CHANGES_IN_TRAINING) and getattr(part, "p", 1) != 0
+    if isinstance(part, CHANGES_IN_TRAINING):
+        return getattr(part, "p", 1) != 0
+    if isinstance(part, nn.modules.instancenorm._InstanceNorm):
+        return part.track_running_stats
+    return any(isinstance(share := getattr(part, name, None), float) and share > 0 for name in DROPPED)
 
 
 @contextlib.contextmanager
-def without_fast_path() -> Iterator[None]:
-    """Transformer layers run their parts inside, and not one fused operation in which nothing can be seen."""
+def without_fast_path(module: nn.Module) -> Iterator[None]:
+    """Parts run one by one, and not in one fused or compiled operation in which nothing can be seen."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
+    marks = ("_orig_mod", "_compiled_call_impl")  # of torch.compile(module) and module.compile()
+    compiled = any(getattr(part, mark, None) is not None for part in module.modules() for mark in marks)
     try:
-        yield
+        with torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext():
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
 def run(module: nn.Module, batch: Any) -> Any:
-    """The module's answer to a batch: a tensor, a tuple of arguments, or a mapping of named arguments."""
-    if isinstance(batch, Mapping):
-        return module(**batch)
-    return module(*batch) if isinstance(batch, tuple | list) else module(batch)
+    """The module's answer to a batch: a tensor, a tuple of arguments, or a mapping of named arguments.
+
+    Raises:
+        ValueError: If it does not take whole numbers.
+    """
+    try:
+        if isinstance(batch, Mapping):
+            return module(**batch)
+        return module(*batch) if isinstance(batch, tuple | list) else module(batch)
+    except RuntimeError as error:
+        if not isinstance(batch, Tensor) or batch.is_floating_point() or "type" not in str(error):
+            raise
+        raise ValueError(
+            f"The module does not take whole numbers ({batch.dtype}): torch says {error}. Convert them, with rows.float() if "
+            "they are numbers, with rows.long() if they are to be looked up."
+        ) from error
 
 
 def to_module(module: nn.Module, batch: Any) -> Any:
@@ -59,6 +88,8 @@ def to_module(module: nn.Module, batch: Any) -> Any:
         return {key: to_module(module, value) for key, value in batch.items()}
     if isinstance(batch, tuple | list):
         return tuple(to_module(module, value) for value in batch)
+    if isinstance(batch, Tensor) and batch.is_inference():  # no gradient can come from it
+        batch = batch.clone()
     weight = next((each for each in module.parameters() if each.is_floating_point()), None)
     if weight is None or not isinstance(batch, Tensor):
         return batch
@@ -95,3 +126,15 @@ def check_differentiable(score: Tensor) -> None:
     if not score.requires_grad:
         raise ValueError("No gradient comes from what was asked for: it is a whole number (argmax, rounding), was detached, or "
                          "was made under no_grad. Ask for the logits or probabilities it is made from.")  # fmt: skip
+
+
+def check_in_graph(tensors: Mapping[str, Tensor]) -> None:
+    """Refuses layers that ran under no_grad: the gradient by them is not 0 but unknown.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    for name, tensor in tensors.items():
+        if not tensor.requires_grad:
+            raise ValueError(f"No gradient comes to {name!r}: the module runs it under no_grad, or under checkpointing with "
+                             "use_reentrant=True. Name layers above it, or have it run otherwise.")  # fmt: skip

@@ -500,7 +500,7 @@ def _randomised(
     module = copy.deepcopy(question.module)
     asked = question.of(module, len(values))
     names = [name for name, part in module.named_modules() if any(True for _ in part.parameters(recurse=False))]
-    generator = torch.Generator().manual_seed(seed)
+    generator, parts = torch.Generator().manual_seed(seed), dict(module.named_modules())
     steps = np.array_split(np.array(names[::-1], dtype=object), min(layers, len(names))) if names else []
     if values.shape != size.shape:  # one channel for all
         axis = next(axis for axis, (mine, theirs) in enumerate(zip(values.shape, size.shape)) if mine != theirs)
@@ -508,7 +508,7 @@ def _randomised(
     done, found = [], []
     for step in steps:
         for name in step:
-            shuffle(module.get_submodule(name), generator)
+            shuffle(parts[name], generator)
         other = again(asked)
         done.append(str(step[-1]))
         sizes = values.abs(), other.abs()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from layerwise.health import Activity, root_mean_square
 from layerwise.lens.activity import Spread, spread
 from layerwise.lens.capture import watch
+from layerwise.lens.names import part_of
 from layerwise.lens.running import check_differentiable, evaluating, length, run, to_module
 from layerwise.units import Bernoulli, Gaussian, Rectified, Units
 
@@ -158,7 +160,7 @@ def gradients(
 
     Arguments:
         module: Any module, which answers in evaluation mode.
-        layers: Names of sub-modules.
+        layers: Names of layers; one that is no module has no weights.
         loss: From the module's output and the targets to one number.
         rows, targets: One batch.
 
@@ -174,8 +176,8 @@ def gradients(
         3.5355...
     """
     parts = _parts(module, layers)
-    weights = [[p for p in part.parameters() if p.requires_grad and p.ndim > 1] for part in parts.values()]
-    with evaluating(module), torch.enable_grad():
+    weights = [[p for p in part.parameters() if p.is_floating_point() and p.ndim > 1] for part in parts.values()]
+    with evaluating(module), torch.enable_grad(), _learning(module):
         score = loss(run(module, to_module(module, rows)), targets)
         check_differentiable(score)
         flat = [p for each in weights for p in each]
@@ -183,6 +185,19 @@ def gradients(
     return {
         name: root_mean_square([next(slopes) for _ in each]) for name, each in zip(parts, weights, strict=True) if each
     }
+
+
+@contextlib.contextmanager
+def _learning(module: nn.Module) -> Iterator[None]:
+    """Weights that are frozen have a gradient inside."""
+    frozen = [p for p in module.parameters() if not p.requires_grad and p.is_floating_point()]
+    try:
+        for parameter in frozen:
+            parameter.requires_grad_()
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
 
 
 class GradientHistory:
@@ -234,7 +249,7 @@ def reached(module: nn.Module, rows: Any) -> list[str]:
     with torch.no_grad(), evaluating(module), watch(module, names) as seen:
         given = to_module(module, rows)
         run(module, given)
-        answered = {each.layer for each in seen.named.values() if each.by_row(each.tensor, length(given)) is not None}
+        answered = {each.module for each in seen.answering(length(given)).values()}
     if not answered:
         raise ValueError("No part of the module answers row by row. Name layers.")
     return [name for name in names if name in answered]
@@ -250,10 +265,9 @@ def _children(part: nn.Module, name: str = "") -> list[str]:
 
 
 def _parts(module: nn.Module, layers: Iterable[str]) -> dict[str, nn.Module]:
-    parts = dict(module.named_modules())
-    if unknown := [name for name in layers if name not in parts]:
-        raise ValueError(f"The module has no part {unknown[0]!r}. It has: {', '.join(name for name in parts if name)}.")
-    return {name: parts[name] for name in layers}
+    """The modules that give these layers; a layer that is an operation has none."""
+    parts = {name: part_of(module, name) for name in layers}
+    return {name: part for name, part in parts.items() if part is not None}
 
 
 def _flat(layer: nn.Module | None, kind: Units, codes: Tensor) -> float:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from layerwise import lens
 from layerwise.layer import Layer
-from layerwise.lens.names import wanted
+from layerwise.lens.names import part_of, wanted
+from layerwise.lens.question import looks_up
 from layerwise.lens.running import evaluating, run, to_module
 from layerwise.lens.targets import answers
 from layerwise.lens.vitals import kind_of
@@ -53,13 +54,14 @@ def of_module(
         >>> found.stages, found.kinds, list(found.classes)
         (['0', '1'], ['real-valued', 'rectified'], [0, 1])
     """
-    symbols = _symbols(module, rows)
-    rows = rows if symbols else rows.float()
+    whole = not rows.is_floating_point() and any(isinstance(part, nn.Embedding) for part in module.modules())
+    rows = rows.long() if whole else rows.float()
     shape, output = _tried(module, rows, shapes)
     given = rows.reshape(len(rows), *shape)
+    symbols = _symbols(module, given) if whole else None
     stages, last, left = _stages(module, given, layers, output)
     seen = next(lens.stream(module, stages, given, finite=False))
-    kinds = [kind_of(dict(module.named_modules()).get(name), seen[name].rows())[0] for name in seen]
+    kinds = [kind_of(part_of(module, name), seen[name].rows())[0] for name in seen]
     if outputs is None and isinstance(module, Layer | Stack):
         outputs = "code"
     why, gives, count = _given(output, len(rows), outputs)
@@ -68,15 +70,15 @@ def of_module(
     return Subject(
         name=name, words=name, what="the module", module=module,
         stages=list(seen), output=last,
-        labels=[_label(name) for name in seen], units=kinds, visible="symbols" if symbols else "numbers",
+        labels=[_label(name) for name in seen], units=kinds, visible="symbols" if whole else "numbers",
         kinds=[_kind(kind, each) for kind, each in zip(kinds, seen.values(), strict=True)],
-        features=math.prod(shape), shape=shape, whole=bool(symbols), symbols=symbols,
+        features=math.prod(shape), shape=shape, whole=whole, symbols=symbols,
         work=100.0 * sum(p.numel() for p in module.parameters()), weights=_dense(module, list(seen), math.prod(shape)),
         filters=_filters(module, list(seen)), gives=gives, classes=classes,
         mean=torch.zeros(count) if gives == "values" else None,
         deviation=torch.ones(count) if gives == "values" else None,
         loss=None if classes is None else cross_entropy,
-        log_proba=None if classes is None else _log_proba(module, shape, bool(symbols)),
+        log_proba=None if classes is None else _log_proba(module, shape, whole),
         missing={"Dreams": "a module that is given as it is holds no model of rows to draw from",
                  "Reconstructions": "a module that is given as it is has no way back down",
                  "Gradients": "how the module "
@@ -92,10 +94,10 @@ def _label(name: str) -> str:
     return f"Layer {name}" if name.isdecimal() else name or "The whole"
 
 
-def _symbols(module: nn.Module, rows: Tensor) -> int | None:
-    """How many symbols there are, if rows are whole numbers and the module embeds them."""
-    embeddings = [part for part in module.modules() if isinstance(part, nn.Embedding)]
-    return None if rows.is_floating_point() or not embeddings else embeddings[0].num_embeddings
+def _symbols(module: nn.Module, rows: Tensor) -> int:
+    """How many symbols there are, for rows of whole numbers as the module takes them."""
+    embedding = module.get_submodule(looks_up(module, rows) or "")
+    return embedding.num_embeddings if isinstance(embedding, nn.Embedding) else int(rows.max()) + 1
 
 
 @torch.no_grad()
@@ -193,6 +195,6 @@ def _dense(module: nn.Module, stages: list[str], features: int) -> list[Tensor |
 
 def _filters(module: nn.Module, stages: list[str]) -> Tensor | None:
     """Of the lowest convolution, if that is in the lowest layer."""
-    lowest = dict(module.named_modules()).get(stages[0])
+    lowest = part_of(module, stages[0])
     found = [part for part in (lowest.modules() if lowest is not None else ()) if isinstance(part, nn.Conv2d)]
     return found[0].weight.detach().float().cpu() if found else None

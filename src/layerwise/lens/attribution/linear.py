@@ -32,7 +32,6 @@ AFFINE = (
 @rule(*(f"aten.{name}" for name in LINEAR))
 def linear(operation: Operation, above: Sequence[Tensor | None], way: Way) -> Multipliers:
     """The transposed map, whichever it is."""
-    _check_same_choice(operation, way)
     with torch.enable_grad():
         leaves = {path: operation.at(*path).detach().requires_grad_() for path in operation.inputs}
         made = operation.run(leaves)
@@ -81,18 +80,6 @@ def copy(operation: Operation, above: Sequence[Tensor | None], way: Way) -> Mult
     return {}
 
 
-def _check_same_choice(operation: Operation, way: Way) -> None:
-    """Masks and indices that the rows themselves chose must be the same at the baseline."""
-    other = way.reference(operation)
-    for place, value in enumerate(operation.arguments):
-        mine = value if isinstance(value, list | tuple) else [value]
-        if other is None or not any(isinstance(each, Tensor) and not each.is_floating_point() for each in mine):
-            continue
-        theirs = other.arguments[place] if isinstance(value, list | tuple) else [other.arguments[place]]
-        if not all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True) if isinstance(a, Tensor)):
-            raise way.refuse(operation, "which chooses otherwise at the baseline")
-
-
 # -- layers with weights -----------------------------------------------------------------------------------------------
 
 
@@ -104,7 +91,7 @@ def convolution(operation: Operation, above: Sequence[Tensor | None], way: Way) 
     return {(0,): way.weighted(operation, Convolution(operation), only(above))}
 
 
-@rule("aten.mm", "aten.bmm")
+@rule("aten.mm", "aten.bmm", "aten.mv")
 def matrix(operation: Operation, above: Sequence[Tensor | None], way: Way) -> Multipliers:
     """A layer with weights, if one of the two is constant; a product, if both depend on the rows."""
     return _matrices(operation, (0,), (1,), None, only(above), way)
@@ -123,6 +110,8 @@ def add_matrix(operation: Operation, above: Sequence[Tensor | None], way: Way) -
 
 def _matrices(operation: Operation, left: Path, right: Path, bias: Tensor | None, m: Tensor, way: Way) -> Multipliers:
     a, b, y = operation.at(*left), operation.at(*right), operation.result
+    if b.ndim == 1:  # a vector is a matrix of one column
+        return _by_vector(operation, left, right, m, way)
     if right not in operation.inputs:
         return {left: way.weighted(operation, Product(a, b, bias, y), m)}
     if left not in operation.inputs:
@@ -137,6 +126,17 @@ def _matrices(operation: Operation, left: Path, right: Path, bias: Tensor | None
     if to_b is not None:
         found[right] = to_b.mT @ m
     return found
+
+
+def _by_vector(operation: Operation, left: Path, right: Path, m: Tensor, way: Way) -> Multipliers:
+    a, b, y = operation.at(*left), operation.at(*right), operation.result
+    if right not in operation.inputs:
+        return {left: way.weighted(operation, Product(a, b[:, None], None, y[:, None]), m[:, None])}
+    if left not in operation.inputs:
+        return {right: way.weighted(operation, Product(b[None], a.mT, None, y[None]), m[None])[0]}
+    to_a, to_b = _both(operation, left, right, way)
+    found: Multipliers = {} if to_a is None else {left: m[:, None] * to_a}
+    return found if to_b is None else found | {right: to_b.mT @ m}
 
 
 # -- products of two things that depend on the rows --------------------------------------------------------------------
@@ -183,7 +183,7 @@ def over(operation: Operation, above: Sequence[Tensor | None], way: Way) -> Mult
         raise way.refuse(operation, "rounded")
     m, a, b, other = only(above), operation.at(0), operation.at(1), way.reference(operation)
     if (1,) not in operation.inputs:
-        return {(0,): m / b}
+        return {(0,): (m / b).sum_to_size(a.shape)}
     if other is None:
         if (0,) not in operation.inputs:
             raise way.refuse(operation, "a constant divided by what depends on the rows")

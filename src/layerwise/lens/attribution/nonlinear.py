@@ -26,6 +26,8 @@ def elementwise(operation: Operation, above: Sequence[Tensor | None], way: Way) 
     if len(operation.inputs) != 1:
         raise way.refuse(operation, "both depending on the rows")
     (path,) = operation.inputs
+    if operation.result.shape != operation.at(*path).shape:
+        raise way.refuse(operation, "whose result is of another shape")
     m, x, other = only(above), operation.at(*path), way.reference(operation)
     if other is None and operation.name.rstrip("_") == "aten.relu":  # the commonest one, in one step
         return {path: m * (operation.result > 0)}

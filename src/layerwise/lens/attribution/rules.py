@@ -100,10 +100,41 @@ def _below(operation: Operation, above: Sequence[Tensor | None], way: Way) -> Mu
     follow = RULES.get(operation.name.rstrip("_"))
     if follow is None:
         raise way.refuse(operation)
+    other = way.reference(operation)
+    if other is not None and not _alike(operation, other):
+        raise way.refuse(operation, "which chooses otherwise at the baseline (or is given another constant)")
     try:
         return follow(operation, above, way)
     except (RuntimeError, NotImplementedError) as error:  # torch knows no derivative of it, for one
         raise way.refuse(operation, f"for torch says {error}") from error
+
+
+OVERWRITES = ("copy", "slice_scatter", "select_scatter", "diagonal_scatter", "as_strided_scatter", "index_put")
+
+
+def _alike(operation: Operation, other: Operation) -> bool:
+    """Whether all that is no value of the tape is the same in both passes: masks, indices, numbers, constants.
+
+    What the rows themselves chose without a gradient, by a comparison or as a number, cannot be accounted for.
+    """
+    skipped = (
+        operation.name.removeprefix("aten.").rstrip("_") in OVERWRITES
+    )  # whose first argument may be uninitialised
+    mine, theirs = operation.arguments[skipped:], other.arguments[skipped:]
+    return _same(mine, theirs) and _same(list(operation.named.values()), list(other.named.values()))
+
+
+def _same(mine: object, theirs: object) -> bool:
+    if isinstance(mine, Tensor) and isinstance(theirs, Tensor):
+        if mine.shape != theirs.shape:
+            return False
+        held = (
+            mine.device == theirs.device and mine.data_ptr() == theirs.data_ptr() and mine.stride() == theirs.stride()
+        )
+        return held or torch.equal(mine, theirs)
+    if isinstance(mine, list | tuple) and isinstance(theirs, list | tuple):
+        return len(mine) == len(theirs) and all(_same(a, b) for a, b in zip(mine, theirs, strict=True))
+    return type(mine) is type(theirs) and bool(mine == theirs)
 
 
 def only(above: Sequence[Tensor | None]) -> Tensor:

@@ -126,6 +126,12 @@ def record(function: Callable[[Tensor], Tensor], points: Tensor) -> Tape:
                     "The module changes a tensor of its own while it runs (a cache or a counter), which cannot be followed. "
                     "Switch that off, or take a method that needs gradients only, such as IntegratedGradients."
                 ) from error
+            if "autograd.Function" in str(error):  # without what functionalisation needs to take it apart
+                raise ValueError(
+                    "The module runs an autograd.Function of its own (checkpointing with use_reentrant=True is one), which "
+                    "cannot be followed. Write it with plain operations, or take a method that needs gradients only, such as "
+                    "IntegratedGradients."
+                ) from error
             raise
     recorder.tape.end, recorder.tape.scores = recorder.number(scores), scores
     return recorder.tape
