@@ -384,10 +384,12 @@ class Masked(nn.Module):
         return {"logits": self.out(x * mask) * scale, "hidden": x}
 
 
+@pytest.mark.parametrize("named", [False, True], ids=["in order", "by name"])
 @pytest.mark.parametrize("name", METHODS)
-def test_other_arguments_go_along_with_their_rows(name: str) -> None:
+def test_other_arguments_go_along_with_their_rows(name: str, named: bool) -> None:
     net, x, mask = Masked(), torch.randn(3, 6), torch.randint(0, 2, (3, 6)).float()
-    found = ask(METHODS[name], net, x, 1, additional_forward_args=(mask, 2.0), internal_batch_size=2)
+    more = {"scale": 2.0, "mask": mask} if named else (mask, 2.0)
+    found = ask(METHODS[name], net, x, 1, additional_forward_args=more, internal_batch_size=2)
     torch.testing.assert_close(found.scores, net(x, mask, 2.0)["logits"][:, 1].detach())
     if name != "occlusion":
         assert not found.values[mask == 0].any()

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layerwise.lens.capture import Output, mapped, watch
+from layerwise.lens.capture import Output, mapped, of_other_rows, watch
 from layerwise.lens.running import evaluating, length, run, to_module
 
 

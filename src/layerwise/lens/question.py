@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -52,7 +52,8 @@ class Question:
         target: What is to be explained, see `layerwise.lens.targets`.
         layer: Where the explanation starts; None for the rows. Whole numbers, such as the numbers of tokens, have no
             gradient: for these it is the embedding.
-        more: What else the module takes after the rows; tensors with n rows go along with them.
+        more: What else the module takes after the rows, one or a tuple, or by their names as a mapping; tensors with n rows go
+            along with them.
 
     Attributes:
         points: What is explained by, shape (n, ...).
@@ -83,7 +84,7 @@ class Question:
         self.module, self.rows = module, to_module(module, rows.detach())
         self.layer = None if layer is None else wanted(module, layer)[0].text
         self.target: Target = target_of(target).within(module)
-        self.more = to_module(module, more if isinstance(more, tuple) else (more,))
+        self.more = to_module(module, more if isinstance(more, tuple | Mapping) else (more,))
         self.points = self.rows if self.layer is None else self.at_layer(self.rows)
 
     def __len__(self) -> int:
@@ -113,7 +114,7 @@ class Question:
         with contextlib.ExitStack() as stack:
             start = stack.enter_context(watch(self.module, self.layer, points)) if self.layer is not None else None
             seen = stack.enter_context(watch(self.module, target.layers)) if target.layers else None
-            output = self.module(points if start is None else self.rows[index], *self._more(index))
+            output = self._run(points if start is None else self.rows[index], index)
             if start is not None and len(start.outputs) != 1:
                 raise ValueError(f"{self.layer!r} gives {len(start.outputs)} tensors in a pass, so that the explanation "
                                  f"cannot start there. Name one: {self.layer}#1 is the first call.")  # fmt: skip
@@ -181,16 +182,27 @@ class Question:
         assert self.layer is not None
         index = torch.arange(len(rows)) if len(rows) == len(self) else torch.zeros(len(rows), dtype=torch.long)
         with self.asked(), torch.no_grad(), watch(self.module, self.layer) as seen:
-            self.module(rows, *self._more(index))
+            self._run(rows, index)
         found = seen.found(len(rows))
         if len(found) != 1:
             raise ValueError(f"{self.layer!r} gives {len(found)} tensors in a pass, so that the explanation cannot start "
                              f"there. Name one: {', '.join(found)}.")  # fmt: skip
         return next(iter(found.values())).tensor.detach()
 
-    def _more(self, index: Tensor) -> tuple[Any, ...]:
-        return tuple(each[index.to(each.device)] if isinstance(each, Tensor) and each.ndim and len(each) == len(self) else each
-                     for each in self.more)  # fmt: skip
+    def _run(self, rows: Tensor, index: Tensor) -> Any:
+        more = self._more(index)
+        return self.module(rows, **more) if isinstance(more, Mapping) else self.module(rows, *more)
+
+    def _more(self, index: Tensor) -> Any:
+        """What else the module takes with these rows."""
+
+        def picked(each: Any) -> Any:
+            along = isinstance(each, Tensor) and each.ndim and len(each) == len(self)
+            return each[index.to(each.device)] if along else each
+
+        if isinstance(self.more, Mapping):
+            return {name: picked(each) for name, each in self.more.items()}
+        return tuple(map(picked, self.more))
 
     def _fitted(self, given: Tensor) -> Tensor:
         if given.shape[1:] != self.points.shape[1:] or len(given) not in (1, len(self)):

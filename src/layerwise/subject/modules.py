@@ -127,8 +127,8 @@ def _stages(
     names = [name for name in lens.reached(module, rows) if not isinstance(parts[name], PASSING)]
     seen = next(lens.stream(module, names, rows, finite=False))
     names = list(seen)
-    top, last = seen[names[-1]].values, None
-    if len(names) > 1 and isinstance(output, Tensor) and top.shape == output.shape and torch.equal(top, output.cpu()):
+    top, last, answer = seen[names[-1]].values, None, _answer(output, len(rows))
+    if len(names) > 1 and answer is not None and top.shape == answer.shape and torch.equal(top, answer.cpu()):
         *names, last = names
     if len(names) <= MOST:
         return names, last, {}
@@ -138,6 +138,14 @@ def _stages(
         last,
         {"Layers": f"{MOST} of {len(names)} layers are shown, evenly apart; others can be named with layers=..."},
     )
+
+
+def _answer(output: Any, rows: int) -> Tensor | None:
+    """The tensor with the answers, if it is clear which of several that is."""
+    try:
+        return answers(output, rows)
+    except ValueError:
+        return None
 
 
 def _given(output: Any, rows: int, outputs: str | None) -> tuple[str, str, int]:

@@ -133,7 +133,8 @@ class Method(abc.ABC):
             baselines: What stands for "nothing there": a number (None is 0), one row, or one per row.
             target: What is explained: an output by number, or tuple of numbers where it has several axes; a list of numbers,
                 one per row; None for a single output; a `Unit`, `Direction` or `Contrast` of `layerwise.lens.targets`.
-            additional_forward_args: What else the module takes; tensors with a row per row go along with the rows.
+            additional_forward_args: What else the module takes after the rows, one or a tuple, or by their names as a mapping
+                such as {"attention_mask": mask}; tensors with a row per row go along with the rows.
             internal_batch_size: Rows (or steps, or windows) in one pass at most: the bound on memory.
 
         Raises:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from layerwise.lens.attribution.gradcam import GradCAM
@@ -16,7 +15,7 @@ from layerwise.lens.attribution.gradients import ExpectedGradients, InputXGradie
 from layerwise.lens.attribution.method import BATCH, Map, Method
 from layerwise.lens.attribution.occlusion import Occlusion
 from layerwise.lens.attribution.relevance import LRP, DeepLift
-from layerwise.lens.capture import watch
+from layerwise.lens.capture import stream
 from layerwise.lens.question import Question
 from layerwise.lens.trust import Trial
 
@@ -84,10 +83,10 @@ def last_with_places(module: nn.Module, rows: Tensor) -> str | None:
         >>> last_with_places(nn.Sequential(nn.Conv1d(2, 3, 3), nn.Flatten(), nn.Linear(18, 2)), torch.rand(1, 2, 8))
         '0'
     """
-    question = Question(module, rows[:1], 0, layer="")  # of the module itself: whole numbers are welcome
-    with question.asked(), torch.no_grad(), watch(module, "*") as seen:
-        module(question.rows)
-    placed = [name for name, each in seen.taken(1, finite=False).items() if math.prod(each.positions) > 1]
+    if not list(module.children()):
+        return None
+    seen = next(stream(module, "*", rows[:1], finite=False))
+    placed = [name for name, each in seen.items() if math.prod(each.positions) > 1]
     return placed[-1] if placed else None
 
 
