@@ -180,7 +180,7 @@ def _replaced(part: nn.Module, left: dict[nn.Module, list[Any]]) -> Iterator[Non
         made = left.get(part) if not of_other_rows() else None  # which were made for these rows
         return _copied(made.pop(0)) if made else forward(*given, **named)
 
-    part.forward = give  # type: ignore[method-assign]
+    part.forward = give
     try:
         yield
     finally:
