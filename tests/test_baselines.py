@@ -90,6 +90,22 @@ def test_folds_cover_every_row_once_but_those_that_are_alone_in_their_class() ->
     assert sorted(seen) == list(range(10))
 
 
+@pytest.mark.parametrize("partly", [False, True])
+def test_of_too_many_rows_some_are_drawn_evenly_over_the_classes_and_the_rest_is_in_no_fold(partly: bool) -> None:
+    y = np.random.RandomState(0).permutation(np.repeat([-1, 0, 1, 2], [50, 600, 300, 4]))
+    folds = Folds(0, partly, most=90)
+    splits = list(folds.split(y, y))
+    assert len(splits) == folds.get_n_splits(y=y)
+    tested = np.concatenate([test for _, test in splits])
+    used = np.unique(np.concatenate([np.concatenate(split) for split in splits]))
+    assert len(set(tested)) == len(tested)
+    assert len(used) == 90 + 50 * partly
+    expected = np.bincount(y[y >= 0]) / (y >= 0 if partly else y >= -1).sum() * 90
+    np.testing.assert_allclose(np.bincount(y[used][y[used] >= 0], minlength=3), expected, atol=1)
+    for train, test in splits:
+        assert not set(train) & set(test)
+
+
 def test_folds_need_a_class_of_two_rows() -> None:
     with pytest.raises(ValueError, match="at least one class two"):
         next(Folds(0).split([0, 1, 2], [0, 1, 2]))

@@ -21,10 +21,10 @@ class Augment:
         shape: Of a row, (channels, height, width) or (height, width).
         shift: Most pixels by which a row moves in each direction; zeros come in, or the border, see `fill`.
         flip: Whether left and right are swapped in half of the rows.
-        turn: Largest angle in degrees; turning, zooming and shearing interpolate between pixels.
+        turn: Largest angle in degrees; turning and zooming interpolate between pixels.
         zoom: Largest change of size, as a share: 0.1 is from 0.9 to 1.1 times.
         mask_time, mask_bands: Largest share of the columns (time) or lines (bands) that are set to 0 (Park et al., 2019).
-        stretch: How many columns (time) at most a row moves; for sound, in frames.
+        shift_time: Most columns (of a spectrogram, frames) by which a row moves earlier or later; no line moves.
         fill: "zeros" or "border".
 
     Raises:
@@ -42,7 +42,7 @@ class Augment:
     zoom: float = 0.0
     mask_time: float = 0.0
     mask_bands: float = 0.0
-    stretch: int = 0
+    shift_time: int = 0
     fill: str = "zeros"
 
     def __post_init__(self) -> None:
@@ -51,11 +51,11 @@ class Augment:
                 f"Only pictures and spectrograms are moved, not rows of shape {self.shape}. Leave augment out."
             )
         if (
-            min(self.shift, self.stretch) < 0
+            min(self.shift, self.shift_time) < 0
             or not 0 <= self.zoom < 1
             or not 0 <= max(self.mask_time, self.mask_bands) < 1
         ):
-            raise ValueError(f"shift and stretch are at least 0, zoom and masks lie in [0, 1); got {self}.")
+            raise ValueError(f"shift and shift_time are at least 0, zoom and masks lie in [0, 1); got {self}.")
         if self.fill not in ("zeros", "border"):
             raise ValueError(f"fill is 'zeros' or 'border', got {self.fill!r}.")
 
@@ -64,7 +64,7 @@ class Augment:
         images = x.reshape(len(x), *((1,) * (3 - len(self.shape))), *self.shape)
         if self.turn or self.zoom:
             images = self._turned(images)
-        if self.shift or self.stretch:
+        if self.shift or self.shift_time:
             images = self._shifted(images)
         if self.flip:
             images = torch.where(_coins(images) < 0.5, images.flip(3), images)
@@ -74,7 +74,7 @@ class Augment:
     def _shifted(self, images: Tensor) -> Tensor:
         """Moved by whole pixels: a window cut out of the padded rows."""
         n, channels, height, width = images.shape
-        down, across = self.shift, max(self.shift, self.stretch)
+        down, across = self.shift, max(self.shift, self.shift_time)
         mode = "constant" if self.fill == "zeros" else "replicate"
         padded = F.pad(images, (across, across, down, down), mode=mode)
         top = (
@@ -132,7 +132,7 @@ def suited(kind: str, shape: Sequence[int]) -> dict[str, float | bool | str]:
         )
     height, width = tuple(shape)[-2:]
     if kind == "sound":
-        return {"stretch": width // 10, "mask_time": 0.15, "mask_bands": 0.15, "fill": "zeros"}
+        return {"shift_time": width // 10, "mask_time": 0.15, "mask_bands": 0.15, "fill": "zeros"}
     colour = len(shape) == 3 and shape[0] == 3
     pixels = max(1, round(height / (8 if colour else 14)))
     return {"shift": pixels, "flip": True, "fill": "border"} if colour else {"shift": pixels}

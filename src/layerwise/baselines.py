@@ -20,6 +20,8 @@ from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from sklearn.svm import SVC, LinearSVC
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from layerwise.data.labels import pick
+
 
 def rivals(kind: str = "image", seed: int = 0, shape: Sequence[int] | None = None) -> dict[str, Any]:
     """Unfitted classifiers by name: logistic regression, SVM, gradient boosting, nearest neighbours; for text, naive Bayes.
@@ -27,8 +29,8 @@ def rivals(kind: str = "image", seed: int = 0, shape: Sequence[int] | None = Non
     They learn from labelled rows only, from the features that a practitioner would use: pixels, which stay in proportion;
     standardised columns; of spectrograms the mean, spread and movement of cepstral coefficients (`Cepstra`); TF-IDF or counts
     as they come, with linear models and complement naive Bayes (Rennie et al., 2003). What has to be chosen is chosen by
-    cross-validation inside `fit`, on the rows it is given: the strength of the logistic regression, C and gamma of the SVM, the
-    number of neighbours, the smoothing of naive Bayes.
+    cross-validation inside `fit`, on the rows it is given (ten thousand of them, where there are more: `Folds`): the
+    strength of the logistic regression, C and gamma of the SVM, the number of neighbours, the smoothing of naive Bayes.
 
     Arguments:
         kind: What a row is: "image", "table", "sound" or "text".
@@ -207,37 +209,51 @@ class UnitSpread(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 class Folds(BaseCrossValidator):
     """Up to five stratified, shuffled folds: as many as the smallest class has rows; a class of one row only trains.
 
+    Of very many rows some are enough to choose by, drawn evenly over the classes: what a support vector machine takes grows
+    with their square.
+
     Arguments:
-        seed: Of the shuffle.
+        seed: Of the shuffle, and of the rows drawn.
         partly: Whether rows of the label -1 have none: they only train, in every fold.
+        most: Labelled rows to choose by, at most.
 
     Example:
         >>> Folds(0).get_n_splits(y=[0, 0, 1, 1, 1])
         2
     """
 
-    def __init__(self, seed: int = 0, partly: bool = False) -> None:
-        self.seed, self.partly = seed, partly
+    def __init__(self, seed: int = 0, partly: bool = False, most: int = 10000) -> None:
+        self.seed, self.partly, self.most = seed, partly, most
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
         """How many folds the labels y allow."""
         y = np.asarray(y)
-        counts = np.unique(y[self._labelled(y)], return_counts=True)[1]
+        counts = np.unique(y[self._drawn(y)], return_counts=True)[1]
         return int(min(5, max(2, counts.min())))
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Indices of training and validation rows, fold by fold."""
         y = np.asarray(y)
-        known = self._labelled(y)
-        codes, counts = np.unique(y[known], return_inverse=True, return_counts=True)[1:]
-        several = known[counts[codes] > 1]
-        if not len(several):
+        drawn = self._drawn(y)
+        codes, counts = np.unique(y[drawn], return_inverse=True, return_counts=True)[1:]
+        several = counts[codes] > 1
+        if not several.any():
             raise ValueError(f"Each of the {len(counts)} classes has one labelled row: nothing can be chosen by "
                              "cross-validation. Give at least one class two.")  # fmt: skip
-        others = np.setdiff1d(np.arange(len(y)), several)
+        others = np.concatenate([drawn[~several], np.setdiff1d(np.arange(len(y)), self._labelled(y))])
+        shared = drawn[several]
         folds = StratifiedKFold(self.get_n_splits(y=y), shuffle=True, random_state=self.seed)
-        for train, test in folds.split(several, y[several]):
-            yield np.concatenate([several[train], others]), several[test]
+        for train, test in folds.split(shared, y[shared]):
+            yield np.concatenate([shared[train], others]), shared[test]
 
     def _labelled(self, y: np.ndarray) -> np.ndarray:
         return np.flatnonzero(y != -1) if self.partly else np.arange(len(y))
+
+    def _drawn(self, y: np.ndarray) -> np.ndarray:
+        """The labelled rows to choose by."""
+        known = self._labelled(y)
+        if len(known) <= self.most:
+            return known
+        codes = np.unique(y[known], return_inverse=True)[1]
+        groups = [np.flatnonzero(codes == code) for code in range(codes.max() + 1)]
+        return known[np.sort(pick(groups, self.most, self.seed))]
