@@ -33,7 +33,7 @@ DEAR = 6  # units of a layer that the dear questions are asked of
 STARTS = 5  # of favourite inputs
 PAIRS = 400  # pairs of unit and row in a pass
 POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.Dropout, nn.Dropout2d)
-NUMBERS = 16_000_000  # held at a time
+NUMBERS = 4_000_000  # of the layer, held at a time; a layer above it may be several times as wide
 
 
 def of(look: Look) -> list[LayerPage]:
