@@ -22,8 +22,8 @@ from layerwise import (
 )
 from layerwise.data import Dataset, Row
 from layerwise.data.columns import Column, ColumnsRow
-from layerwise.data.sound import SoundRow
-from layerwise.data.text import TextRow
+from layerwise.data.spectrogram import SoundRow
+from layerwise.data.tokens import TextRow
 from layerwise.explanation import answers as answering
 from layerwise.explanation import gather
 from layerwise.explanation.look import Look

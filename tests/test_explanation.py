@@ -29,7 +29,7 @@ from layerwise import (
     explain,
 )
 from layerwise.data import Dataset, Row, load
-from layerwise.data.text import TextRow
+from layerwise.data.tokens import TextRow
 from layerwise.explanation import gather
 from layerwise.findings import Explanation, unpack
 from layerwise.health import HealthWarning

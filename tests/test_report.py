@@ -23,8 +23,8 @@ from sklearn.datasets import load_digits
 
 from layerwise import DBNClassifier, NetworkClassifier, NetworkRegressor, RBMTransformer, explain
 from layerwise.data import Dataset, Row
-from layerwise.data.sound import SoundRow
-from layerwise.data.text import TextRow
+from layerwise.data.spectrogram import SoundRow
+from layerwise.data.tokens import TextRow
 from layerwise.health import HealthWarning
 from layerwise.report import charts, pictures, render
 from layerwise.report.page import all_scripts, asset

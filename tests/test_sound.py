@@ -20,16 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from layerwise.data import Row, load
-from layerwise.data.sound import (
-    SoundRow,
-    fsdd_speakers,
-    hertz_to_mel,
-    mel_bank,
-    mel_to_hertz,
-    read_fsdd,
-    read_sounds,
-    resampled,
-)
+from layerwise.data.sound import fsdd_speakers, read_fsdd, read_sounds, resampled
+from layerwise.data.spectrogram import SoundRow, hertz_to_mel, mel_bank, mel_to_hertz
 
 soundfile = pytest.importorskip("soundfile")
 FSDD = Path(os.environ.get("LAYERWISE_DATA", "/nowhere")) / "fsdd"

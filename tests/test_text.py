@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
 from layerwise.data import Row, cache_folder, load
-from layerwise.data.text import TextRow, read_ag_news, read_tinyshakespeare
+from layerwise.data.text import read_ag_news, read_tinyshakespeare
+from layerwise.data.tokens import TextRow
 
 FORMS = ["tfidf", "counts", "characters", "words", "subwords"]
 ORDERED = FORMS[2:]

@@ -12,7 +12,8 @@ import numpy as np
 
 from layerwise.data.catalogue import find, read_known
 from layerwise.data.folders import TEXTS, kind_of, name_of, place
-from layerwise.data.text import SPECIAL, byte_pairs, decoded, read_texts, tokenizers_library
+from layerwise.data.text import decoded, read_texts
+from layerwise.data.tokens import SPECIAL, byte_pairs, tokenizers_library
 
 LOST = "\N{REPLACEMENT CHARACTER}"
 FORMS = ("characters", "subwords")

@@ -158,6 +158,6 @@ class Row:
 
 
 FORMS: dict[str, str] = {
-    "ColumnsRow": "layerwise.data.columns", "SoundRow": "layerwise.data.sound", "TextRow": "layerwise.data.text",
+    "ColumnsRow": "layerwise.data.columns", "SoundRow": "layerwise.data.spectrogram", "TextRow": "layerwise.data.tokens",
 }  # fmt: skip
 """The module of each subclass, by its name."""

@@ -20,7 +20,8 @@ from layerwise.data.labels import hold_out
 from layerwise.data.photographs import is_cifar10, read_cifar10
 from layerwise.data.sound import read_sounds
 from layerwise.data.tables import read_csv
-from layerwise.data.text import TextRow, read_text, read_text_table, read_texts
+from layerwise.data.text import read_text, read_text_table, read_texts
+from layerwise.data.tokens import TextRow
 
 Part = Literal["train", "test", "all"]
 

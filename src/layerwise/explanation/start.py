@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from layerwise.data.columns import Column, ColumnsRow
 from layerwise.data.dataset import Dataset
-from layerwise.data.text import BAGS, TextRow
+from layerwise.data.tokens import BAGS, TextRow
 from layerwise.dbn import DBN
 from layerwise.estimators.identity import Own
 from layerwise.explanation.look import LOOK, Look

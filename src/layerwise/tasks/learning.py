@@ -11,7 +11,7 @@ import numpy as np
 
 from layerwise import data as sets
 from layerwise.data import Dataset, Row, Story
-from layerwise.data.text import BAGS, TextRow
+from layerwise.data.tokens import BAGS, TextRow
 from layerwise.gallery import Gallery
 from layerwise.rows import MEMORY
 from layerwise.run import Run
