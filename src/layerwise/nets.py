@@ -213,8 +213,12 @@ class Residual(nn.Module):
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(outputs)
         self.shortcut = nn.Sequential()
+        if stride > 1:
+            # Every stride-th pixel first: where only AVX2 is there, torch 2.13 writes beyond its memory in the backward pass of
+            # a 1 x 1 convolution that strides over fewer than 8 channels, channels last.
+            self.shortcut.add_module("pick", nn.AvgPool2d(1, stride))
         if stride > 1 or inputs != outputs:
-            self.shortcut.add_module("conv", nn.Conv2d(inputs, outputs, 1, stride, bias=False))
+            self.shortcut.add_module("conv", nn.Conv2d(inputs, outputs, 1, bias=False))
             self.shortcut.add_module("norm", nn.BatchNorm2d(outputs))
         self.activation2 = activation(units)
 
