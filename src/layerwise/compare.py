@@ -80,7 +80,8 @@ def networks(kind: str) -> dict[str, dict[str, Any]]:
 
     Example:
         >>> list(networks("table"))
-        ['dense net', 'dense net, pre-trained', 'deep belief net', 'deep belief net, tuned']
+        ['dense net', 'dense net, pre-trained', 'dense net on pieces', 'dense net on pieces, pre-trained', 'deep belief net',
+         'deep belief net, tuned']
     """
     wide = {"layers": (500, 500), "up_down_epochs": 1}
     found: dict[str, dict[str, Any]] = {}
@@ -95,13 +96,14 @@ def networks(kind: str) -> dict[str, dict[str, Any]]:
 
 CONVOLUTIONAL: Any = {"net": "cnn", "options": {"dropout": 0.5}, "augment": "auto", "average": 0.99}
 DENSE: Any = {"net": "mlp", "options": {"batch_norm": True, "dropout": 0.3}, "average": 0.99}
+PIECES: Any = DENSE | {"options": DENSE["options"] | {"pieces": 24}}
 # Of the thousands of columns of TF-IDF rows few matter, and each seldom: no batch has statistics of them.
 WORDS: Any = {"net": "mlp", "layers": (256,), "options": {"dropout": 0.5, "input_dropout": 0.6}, "average": 0.99}
 RECURRENT: Any = {"net": "lstm", "options": {"dropout": 0.5}}
 NETS: dict[str, dict[str, Any]] = {
     "image": {"convolutional net": CONVOLUTIONAL},
     "sound": {"convolutional net": CONVOLUTIONAL},
-    "table": {"dense net": DENSE},
+    "table": {"dense net": DENSE, "dense net on pieces": PIECES},
     "text": {"dense net": WORDS, "recurrent net": RECURRENT},
 }
 READ_AS = {"recurrent net": {"form": "words"}}  # methods that want the rows otherwise than the rivals

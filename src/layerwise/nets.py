@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from layerwise.pieces import Pieces
 from layerwise.recurrent import Recurrent, Summary, present
 from layerwise.starts import initialise
 
@@ -105,6 +106,7 @@ def mlp(
     batch_norm: bool = False,
     dropout: float = 0.0,
     input_dropout: float = 0.0,
+    pieces: int | Sequence[int] = 0,
 ) -> nn.Sequential:
     """A network of dense layers for rows of shape (n, inputs).
 
@@ -113,15 +115,23 @@ def mlp(
         units: Their kind, see `ACTIVATIONS`.
         batch_norm: Batch normalisation (Ioffe & Szegedy, 2015) before each activation.
         dropout, input_dropout: Probability that a hidden or an input unit is silent while learning (Srivastava et al., 2014).
+        pieces: Of the range of each column, as features of the lowest layer, see `layerwise.pieces`; they are yet to be
+            fitted. 0 leaves numbers as they are.
+
+    Raises:
+        ValueError: If there are pieces but no hidden layer, or not as many counts of them as columns.
 
     Example:
         >>> mlp(4, 3, (8,))(torch.zeros(2, 4)).shape
         torch.Size([2, 3])
     """
     stages: OrderedDict[str, nn.Module] = OrderedDict(input=Rows((inputs,)))
-    width = inputs
+    cut, width = _cut(inputs, pieces, hidden), inputs
     for number, wanted in enumerate(hidden, start=1):
+        if cut is not None and number == 1:
+            width = len(cut.column)
         parts = {
+            "pieces": cut if number == 1 else None,
             "dropout": nn.Dropout(input_dropout if number == 1 else dropout),
             "linear": nn.Linear(width, wanted, bias=not batch_norm),
             "norm": nn.BatchNorm1d(wanted) if batch_norm else None,
@@ -133,6 +143,20 @@ def mlp(
         {"dropout": nn.Dropout(dropout if hidden else input_dropout), "linear": nn.Linear(width, outputs)}
     )
     return initialise(nn.Sequential(stages))  # type: ignore[return-value]
+
+
+def _cut(inputs: int, pieces: int | Sequence[int], hidden: Sequence[int]) -> Pieces | None:
+    """What cuts the columns of rows of so many inputs, if anything does."""
+    if isinstance(pieces, int) and pieces == 0:
+        return None
+    if not hidden:
+        raise ValueError(
+            "Pieces are features of the lowest hidden layer, and there is none. Ask for a layer, or for no pieces."
+        )
+    counts = (pieces,) * inputs if isinstance(pieces, int) else tuple(pieces)
+    if len(counts) != inputs:
+        raise ValueError(f"There are {inputs} columns, but pieces are given for {len(counts)}.")
+    return Pieces(counts)
 
 
 def cnn(

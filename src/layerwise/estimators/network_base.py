@@ -15,6 +15,7 @@ from layerwise import nets, stage
 from layerwise.augment import KINDS, Augment, suited
 from layerwise.estimators.base import Array, Estimator, auto_epochs
 from layerwise.health import gradient_norms
+from layerwise.pieces import Pieces
 from layerwise.rows import LazyRows, some
 from layerwise.run import Run
 from layerwise.starts import initialise
@@ -118,7 +119,8 @@ class NetworkEstimator(Estimator):
         self, shape: tuple[int, ...], outputs: int, sizes: tuple[int, ...], options: dict[str, Any]
     ) -> nn.Sequential:
         if self.net_ == "mlp":
-            return nets.mlp(shape[0], outputs, sizes, **options)
+            own = {"pieces": self.pieces_} if hasattr(self, "pieces_") else {}
+            return nets.mlp(shape[0], outputs, sizes, **options | own)
         if self.net_ == "lstm":
             depth = {"layers": len(sizes), "vocabulary": self.vocabulary}
             return nets.lstm(shape, outputs, sizes[0], **depth | options)
@@ -152,18 +154,40 @@ class NetworkEstimator(Estimator):
         self.__dict__.pop("work_", None)
         self._place = torch.device("cpu")
         with self._session():
+            self._count_pieces(X)
             network = self._new_network(outputs)
         self.work_ = nets.work(network, self.shape_)
         with self._session():
             network = self._new_network(outputs)
             entrance = network.get_submodule("input")
             if self.vocabulary is None:
-                entrance.fit(self._batches(X)[spread(X.shape[0], 10000)][0].cpu())  # type: ignore[operator]
+                seen = self._seen_rows(X)
+                entrance.fit(seen)  # type: ignore[operator]
+                for part in network.modules():
+                    if isinstance(part, Pieces):
+                        part.fit(entrance(seen.to(self._place)))
             entrance.to(self._place)
             self.histories_: list[History] = []
             if self.pretrain is not None:
                 self.histories_ += self._pretrain(network, X, run)
             self._tune(network, X, y, known, run)
+
+    def _seen_rows(self, X: Array) -> Tensor:
+        """Rows that tell what all are like: up to 10,000, spread evenly."""
+        return self._batches(X)[spread(X.shape[0], 10000)][0].cpu()
+
+    def _count_pieces(self, X: Array) -> None:
+        """Sets `pieces_`, how many pieces of its range each column becomes, if options ask for pieces."""
+        self.__dict__.pop("pieces_", None)
+        most = (self.options or {}).get("pieces", 0)
+        if self.net_ != "mlp" or not most:
+            return
+        if not isinstance(most, int) or most < 1:
+            raise ValueError(
+                f"options: pieces is how many a column has at most, a whole number of 0 or more; got {most!r}."
+            )
+        rows = self._seen_rows(X)
+        self.pieces_ = list(Pieces.suited(nets.Rows(self.shape_).fit(rows)(rows), most))
 
     def _pretrain(self, network: nn.Sequential, X: Array, run: Run) -> list[History]:
         batches = self._batches(X, size=_without_single(X.shape[0], self.batch_size))

@@ -61,7 +61,9 @@ NEWS = {
     "options": {"dropout": 0.5, "input_dropout": 0.6},
 }
 FEW = NEWS | {"epochs": "auto", "options": {"dropout": 0.5, "input_dropout": 0.3}}
-TABLE = {"net": "mlp", "layers": (512, 512, 512), "options": {"batch_norm": True, "dropout": 0.1}, "average": 0.999}
+TABLE: dict[str, Any] = {"net": "mlp", "layers": (512, 512, 512), "options": {"batch_norm": True, "dropout": 0.1},
+                         "average": 0.999}  # fmt: skip
+ADULT = TABLE | {"layers": (128, 128), "epochs": 10, "rate": 5e-4}
 
 RECIPES = {
     "mnist-cnn": Recipe("mnist", CNN),
@@ -86,8 +88,10 @@ RECIPES = {
     "news-dense-200-grown": Recipe("ag_news", FEW | GROWN | {"pretrain_epochs": 20, "tune": "output"}, labels=200),
     "news-lstm": Recipe("ag_news", {"layers": (64,), "epochs": 8, "options": {"dropout": 0.5}}, {"form": "words"}),
     "letter-dense": Recipe("letter", TABLE | {"epochs": 60}),
-    "adult-dense": Recipe("adult", TABLE | {"layers": (128, 128), "epochs": 10, "rate": 5e-4}),
+    "adult-dense": Recipe("adult", ADULT),
+    "adult-pieces": Recipe("adult", ADULT | {"options": ADULT["options"] | {"pieces": 24}}),
     "covtype-dense": Recipe("covtype20k", TABLE | {"epochs": 60}),
+    "covtype-pieces": Recipe("covtype20k", TABLE | {"epochs": 60, "options": TABLE["options"] | {"pieces": 32}}),
 }
 
 

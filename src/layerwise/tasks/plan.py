@@ -31,9 +31,13 @@ MODELS = {
 }
 NETWORKS = ("net", "mlp", "cnn", "resnet", "lstm")
 CLASSIFIERS = ("dbn", "sae", *NETWORKS)
-OPTIONS = ("dropout", "input_dropout")  # of a network, which its builder takes
 WRITER, PROSE = "writer", ("form", "length")  # a text to write on from is read so, and by nothing else
 EMBEDDER = "embedder"  # it learns on some people (labels) and is tested on others
+OPTIONS = {  # of a network, which its builder takes, and the models that have them
+    "dropout": ("dbn", "sae", *NETWORKS, WRITER, EMBEDDER),
+    "input_dropout": ("dbn", "sae", "mlp"),
+    "pieces": ("mlp",),
+}
 LAST = 0.1  # of such a text is held out
 READING = set(inspect.signature(sets.load).parameters) - {"source", "part", "holdout", "seed", "like"}
 PLAN = "plan.json"
@@ -147,11 +151,7 @@ def models_with(setting: str) -> list[str]:
     if setting == "layers":
         return list(MODELS)
     if setting in OPTIONS:
-        return [
-            "dbn",
-            "sae",
-            *(name for name in (*NETWORKS, WRITER, EMBEDDER) if setting == "dropout" or name == "mlp"),
-        ]
+        return list(OPTIONS[setting])
     return [name for name, kind in MODELS.items() if setting in inspect.signature(ESTIMATORS[kind]).parameters]
 
 
