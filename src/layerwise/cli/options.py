@@ -78,7 +78,7 @@ SETTINGS: tuple[tuple[str, str, Any, str, str], ...] = (
     ("--dropout", "dropout", SHARE, "0.0; writer and embedder 0.3",
      "Share of hidden units that are silent in a step of tuning, 0 to 1."),
     ("--input-dropout", "input_dropout", SHARE, "0.0", "Share of inputs that are silent in a step of tuning, 0 to 1."),
-    ("--pieces", "pieces", click.IntRange(1), "none",
+    ("--pieces", "pieces", click.IntRange(0), "0",
      "Cut each number's range into so many pieces at most, and learn from how far through each it is (mlp): for tables whose "
      "numbers have thresholds."),
     ("--noise", "noise", click.Choice(["masking", "gaussian", "salt-and-pepper", "none"]), "masking",
