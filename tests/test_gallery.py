@@ -97,7 +97,9 @@ def test_who_is_removed_is_forgotten_and_the_others_are_not(gallery: Gallery) ->
     for old, new in zip(before, gallery.identify_all(PHOTOS), strict=True):
         assert new.nearest != NAMES[10]
         if old.nearest != NAMES[10]:
-            assert (new.name, new.nearest) == (old.name, old.nearest) and new.score == pytest.approx(old.score, abs=1e-6)
+            assert (new.name, new.nearest) == (old.name, old.nearest) and new.score == pytest.approx(
+                old.score, abs=1e-6
+            )
     gallery.enroll(NAMES[10], PHOTOS[WHO == 10][:3])
     assert [a.nearest for a in gallery.identify_all(PHOTOS)] == [a.nearest for a in before]
 

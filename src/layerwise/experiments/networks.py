@@ -89,7 +89,9 @@ RECIPES = {
     "news-lstm": Recipe("ag_news", {"layers": (64,), "epochs": 8, "options": {"dropout": 0.5}}, {"form": "words"}),
     "letter-dense": Recipe("letter", TABLE | {"epochs": 60}),
     "adult-dense": Recipe("adult", ADULT),
-    "adult-pieces": Recipe("adult", ADULT | {"options": ADULT["options"] | {"pieces": 24}}),
+    "adult-pieces": Recipe(
+        "adult", ADULT | {"batch_size": 512, "rate": 1e-3, "epochs": 15, "options": ADULT["options"] | {"pieces": 24}}
+    ),
     "covtype-dense": Recipe("covtype20k", TABLE | {"epochs": 60}),
     "covtype-pieces": Recipe("covtype20k", TABLE | {"epochs": 60, "options": TABLE["options"] | {"pieces": 32}}),
 }
