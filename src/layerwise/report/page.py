@@ -147,10 +147,10 @@ def fixed(value: float | None, places: int = 3) -> Markup:
     """A number with so many places.
 
     Example:
-        >>> fixed(0.9996).striptags()
-        '1.000'
+        >>> fixed(0.9996).striptags(), fixed(-0.0001).striptags()
+        ('1.000', '0.000')
     """
-    return Markup("–") if value is None else tagged(value, f"{value:.{places}f}".replace("-", "−"))
+    return Markup("–") if value is None else tagged(value, f"{value:z.{places}f}".replace("-", "−"))
 
 
 def whole(value: int | None) -> Markup:
