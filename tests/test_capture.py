@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from layerwise import lens
 from layerwise.lens.capture import Seen
+from layerwise.lens.running import evaluating
 
 
 class Block(nn.Module):
@@ -278,6 +279,16 @@ def test_whatever_answers_otherwise_in_training_is_told(part: nn.Module) -> None
     with pytest.warns(UserWarning, match=rf"training mode, in which {type(part).__name__} answers otherwise"):
         lens.capture(net, "", torch.rand(2, 3))
     assert part.training
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad, torch.inference_mode])
+def test_looking_leaves_the_mode_of_gradients_as_it_was(mode: Any) -> None:
+    net = nn.Linear(3, 2)
+    with mode():
+        before = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+        with evaluating(net):
+            assert mode is torch.inference_mode or torch.is_grad_enabled() == before[0]
+        assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled()) == before
 
 
 def test_rows_and_calls_of_inference_mode_have_gradients_too() -> None:

@@ -44,7 +44,7 @@ class FromStart(nn.Module):
         self.register_buffer("shift", shift)
 
     def forward(self, x: Tensor) -> Any:
-        flat = x.flatten(1) + self.shift
+        flat = x.flatten(1) + self.shift.to(x.dtype)
         return self.net(flat if self.shape is None else flat.reshape(len(flat), *self.shape))
 
 

@@ -20,7 +20,8 @@ def evaluating(module: nn.Module, *, warn: bool = True) -> Iterator[None]:
 
     It warns if that makes a difference, as far as parts tell: what a `forward` does by itself in training cannot be known.
     """
-    with torch.inference_mode(False):  # in which there would be no gradient
+    inside = torch.is_inference_mode_enabled()  # where no gradient would come; leaving it turns gradients on
+    with torch.inference_mode(False) if inside else contextlib.nullcontext():
         yield from _evaluating(module, warn)
 
 

@@ -160,7 +160,7 @@ def _slope(
     score: Tensor, source: Tensor, below: str, layer: str, *, create_graph: bool = False, retain_graph: bool = False
 ) -> Tensor:
     slope = None
-    if score.requires_grad:
+    if score.requires_grad and source.requires_grad:  # not under no_grad
         (slope,) = torch.autograd.grad(
             score, source, create_graph=create_graph, retain_graph=retain_graph or create_graph, allow_unused=True
         )
