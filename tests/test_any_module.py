@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,35 @@ def test_layers_that_run_again_are_looked_at_like_others() -> None:
     assert [slope is None for slope in slopes] == [False, False, True, False, True]  # an activation has no weights
     assert told.layers[-1].label == "Output"
     assert all(page.ablation is not None for page in told.layers[1:5])
+
+
+class Partly(nn.Module):
+    """Its first layer runs without a gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(64, 6), nn.Linear(6, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            h = self.first(x).relu()
+        return self.second(h)
+
+
+UNUSUAL: dict[str, Any] = {
+    "bfloat16": lambda: dense().to(torch.bfloat16), "float16": lambda: dense().half(), "float64": lambda: dense().double(),
+    "frozen": lambda: dense().requires_grad_(False), "partly without gradient": Partly,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_precision_and_frozen_weights_do_not_matter(name: str) -> None:
+    model = seeded(UNUSUAL[name])
+    told = gather(model, (X[NEW], Y[NEW]), answers=1)
+    said = model(torch.from_numpy(X[NEW]).to(next(model.parameters()).dtype)).argmax(1).numpy()
+    assert told.score is not None and told.answers is not None and told.answers.each
+    assert told.score.error == pytest.approx((said != Y[NEW]).mean())
+    json.dumps(told.to_dict(), allow_nan=False)
 
 
 def test_layers_can_be_named() -> None:

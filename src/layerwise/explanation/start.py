@@ -20,6 +20,7 @@ from layerwise.explanation.look import LOOK, Look
 from layerwise.findings import Part
 from layerwise.lens.material import PICTURE
 from layerwise.lens.question import looks_up
+from layerwise.lens.running import to_module
 
 COLUMNS = 15  # shown one by one; the others are added up
 WORDS = 300  # of a text shown
@@ -44,7 +45,7 @@ class FromStart(nn.Module):
         self.register_buffer("shift", shift)
 
     def forward(self, x: Tensor) -> Any:
-        flat = x.flatten(1) + self.shift.to(x.dtype)
+        flat = to_module(self.net, x.flatten(1) + self.shift.to(x.dtype))
         return self.net(flat if self.shape is None else flat.reshape(len(flat), *self.shape))
 
 

@@ -229,7 +229,8 @@ def _climb(unit: _Units, x: Tensor, manner: Manner, chance: torch.Generator) -> 
     for step in range(manner.steps):
         shift = tuple(int(torch.randint(-far, far + 1, (), generator=chance)) for far in reach)
         seen = x.roll(shift, (2, 3)).requires_grad_()
-        (up,) = torch.autograd.grad(unit.in_graph(seen).sum(), seen, allow_unused=True)
+        score = unit.in_graph(seen).sum()
+        (up,) = torch.autograd.grad(score, seen, allow_unused=True) if score.requires_grad else (None,)
         if up is None:
             raise ValueError(f"No gradient leads from {unit.layer!r} to the rows, as where they are symbols.")
         moves = up.flatten(1).norm(dim=1) > 0

@@ -117,7 +117,7 @@ def connections(module: nn.Module, below: str, layer: str, rows: Any) -> Connect
         given, states = low.states.detach(), high.states.sum((0, 2))
         for unit in range(len(states)):
             slope = low.shaped(_slope(states[unit], low.tensor, below, layer, retain_graph=True))
-            carried = (given * slope).sum(2)
+            carried = (given * slope).float().sum(2)  # half precision would lose what is summed over rows
             mean.append(carried.mean(0))
             square.append(carried.square().mean(0))
     return Connections(torch.stack(mean).cpu(), torch.stack(square).sqrt().cpu(), len(given))
