@@ -49,6 +49,7 @@ def usual(module: nn.Module, rows: Tensor, *, layer: str | None = None) -> dict[
         layer: Where explanations start; None for the rows.
 
     Example:
+        >>> import torch
         >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 144, 2))
         >>> methods = usual(net, torch.rand(2, 1, 14, 14))
         >>> methods["Grad-CAM"].at, methods["Occlusion"].window
@@ -80,6 +81,7 @@ def last_with_places(module: nn.Module, rows: Tensor) -> str | None:
     """The name of the last layer of a pass whose units answer for several places; None if there is none.
 
     Example:
+        >>> import torch
         >>> last_with_places(nn.Sequential(nn.Conv1d(2, 3, 3), nn.Flatten(), nn.Linear(18, 2)), torch.rand(1, 2, 8))
         '0'
     """
@@ -109,6 +111,7 @@ def side_by_side(
         checks: Settings of `layerwise.lens.trust.check`.
 
     Example:
+        >>> import torch
         >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
         >>> rows = torch.rand(5, 4)
         >>> for attempt in side_by_side(usual(net, rows), rows, 1):
