@@ -126,10 +126,9 @@ def mlp(
         torch.Size([2, 3])
     """
     stages: OrderedDict[str, nn.Module] = OrderedDict(input=Rows((inputs,)))
-    cut, width = _cut(inputs, pieces, hidden), inputs
+    cut = _cut(inputs, pieces, hidden)
+    width = inputs if cut is None else len(cut.column)
     for number, wanted in enumerate(hidden, start=1):
-        if cut is not None and number == 1:
-            width = len(cut.column)
         parts = {
             "pieces": cut if number == 1 else None,
             "dropout": nn.Dropout(input_dropout if number == 1 else dropout),

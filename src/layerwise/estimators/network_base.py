@@ -154,29 +154,26 @@ class NetworkEstimator(Estimator):
         self.__dict__.pop("work_", None)
         self._place = torch.device("cpu")
         with self._session():
-            self._count_pieces(X)
+            seen = self._batches(X)[spread(X.shape[0], 10000)][0].cpu()  # tells what all rows are like
+            self._count_pieces(seen)
             network = self._new_network(outputs)
         self.work_ = nets.work(network, self.shape_)
         with self._session():
             network = self._new_network(outputs)
             entrance = network.get_submodule("input")
             if self.vocabulary is None:
-                seen = self._seen_rows(X)
                 entrance.fit(seen)  # type: ignore[operator]
                 for part in network.modules():
                     if isinstance(part, Pieces):
                         part.fit(entrance(seen.to(self._place)))
             entrance.to(self._place)
+            del seen  # there may be much of it
             self.histories_: list[History] = []
             if self.pretrain is not None:
                 self.histories_ += self._pretrain(network, X, run)
             self._tune(network, X, y, known, run)
 
-    def _seen_rows(self, X: Array) -> Tensor:
-        """Rows that tell what all are like: up to 10,000, spread evenly."""
-        return self._batches(X)[spread(X.shape[0], 10000)][0].cpu()
-
-    def _count_pieces(self, X: Array) -> None:
+    def _count_pieces(self, rows: Tensor) -> None:
         """Sets `pieces_`, how many pieces of its range each column becomes, if options ask for pieces."""
         self.__dict__.pop("pieces_", None)
         most = (self.options or {}).get("pieces", 0)
@@ -186,7 +183,6 @@ class NetworkEstimator(Estimator):
             raise ValueError(
                 f"options: pieces is how many a column has at most, a whole number of 0 or more; got {most!r}."
             )
-        rows = self._seen_rows(X)
         self.pieces_ = list(Pieces.suited(nets.Rows(self.shape_).fit(rows)(rows), most))
 
     def _pretrain(self, network: nn.Sequential, X: Array, run: Run) -> list[History]:

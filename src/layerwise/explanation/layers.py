@@ -26,9 +26,7 @@ NEAR = 8  # connections and neighbours shown
 WIRED = 128  # rows for connections
 WIDE = 4096  # units of a layer beyond which connections are not looked for
 CHANGED, FEWER = 500, 250  # rows for ablation, and where units are many
-WORK = (
-    1e12  # multiplications and additions (FLOP) for the ablation of nets that are no chain: about a minute on one core
-)
+WORK = 1e12  # multiplications and additions (FLOP) for ablation where nets are no chain: about a minute on one core
 DEAR = 6  # units of a layer that the dear questions are asked of
 STARTS = 5  # of favourite inputs
 PAIRS = 400  # pairs of unit and row in a pass

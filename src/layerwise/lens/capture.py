@@ -530,9 +530,8 @@ class _Operations(TorchFunctionMode):
             return self.seen.keep(module, name, func(*args, **kwargs))
         changed = args[0].clone()
         func(changed, *args[1:], **kwargs)
-        return args[0].copy_(
-            self.seen.keep(module, name, changed)
-        )  # what is kept is no longer what goes on being changed
+        # what is kept is no longer what goes on being changed
+        return args[0].copy_(self.seen.keep(module, name, changed))
 
 
 def _operation(func: Any) -> tuple[str, bool]:

@@ -117,9 +117,8 @@ def _alike(operation: Operation, other: Operation) -> bool:
 
     What the rows themselves chose without a gradient, by a comparison or as a number, cannot be accounted for.
     """
-    skipped = (
-        operation.name.removeprefix("aten.").rstrip("_") in OVERWRITES
-    )  # whose first argument may be uninitialised
+    # of these the first argument may be uninitialised
+    skipped = operation.name.removeprefix("aten.").rstrip("_") in OVERWRITES
     mine, theirs = operation.arguments[skipped:], other.arguments[skipped:]
     return _same(mine, theirs) and _same(list(operation.named.values()), list(other.named.values()))
 
