@@ -113,19 +113,23 @@ def test_what_answers_by_free_energy_is_not_tuned(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("pretrain", [None, "greedy"])
-def test_the_pace_is_that_of_epochs(clock: type[Clock], monkeypatch: pytest.MonkeyPatch, pretrain: str | None) -> None:
-    """With a fit that takes 7 s whatever it does, 1 s per epoch of tuning, and 2 s per epoch of growing."""
+@pytest.mark.parametrize("each", [1e-6, 1e-4, 1e-2])
+def test_the_pace_is_that_of_epochs_and_little_of_the_budget_goes_into_measuring_it(
+    clock: type[Clock], monkeypatch: pytest.MonkeyPatch, pretrain: str | None, each: float
+) -> None:
+    """With a fit that takes 0.1 s whatever it does, and for every row so long per epoch of tuning, twice that of growing."""
 
     def fit(self: Any, x: Any, y: Any) -> Any:
-        Clock.now += 7 + self.epochs + (2 * self.pretrain_epochs if self.pretrain else 0)
+        Clock.now += 0.1 + each * len(x) * (self.epochs + (2 * self.pretrain_epochs if self.pretrain else 0))
         assert set(np.unique(Y)) == set(np.unique(y))
-        fit.rows = len(x)  # type: ignore[attr-defined]
         return self
 
     monkeypatch.setattr(NetworkClassifier, "fit", fit)
-    pace = Pace.measure(NetworkClassifier(net="mlp", pretrain=pretrain), X, Y)
-    assert pace.tuning * fit.rows == pytest.approx(1)  # type: ignore[attr-defined]
-    assert pace.growing * fit.rows == pytest.approx(2 if pretrain else 0)  # type: ignore[attr-defined]
+    pace = Pace.measure(NetworkClassifier(net="mlp", pretrain=pretrain), X, Y, 60.0)
+    assert pace.tuning == pytest.approx(each)
+    assert pace.growing == pytest.approx(2 * each if pretrain else 0)
+    fewest = budget.PROBE * 128 * each * (1 + 4 + (8 + 4 if pretrain else 0))
+    assert clock.now < max(60 / 3, fewest + 1)
 
 
 def test_sizes() -> None:

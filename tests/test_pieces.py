@@ -10,12 +10,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 import layerwise
 from layerwise import NetworkClassifier, NetworkRegressor
-from layerwise.lens.attribution import LRP
+from layerwise.lens.attribution import LRP, DeepLift
 from layerwise.nets import mlp
-from layerwise.pieces import Pieces, cuts
+from layerwise.pieces import Embedding, Pieces, cuts
 
 COLUMNS = st.lists(st.lists(st.integers(-20, 20), min_size=12, max_size=12), min_size=1, max_size=4)
 
@@ -76,6 +77,31 @@ def test_more_pieces_than_values_leave_pieces_that_say_nothing() -> None:
     assert pieces(x).isfinite().all() and pieces.features(x)[:, 2:].eq(0).all()
 
 
+def test_an_embedding_is_a_rectified_map_of_each_column_that_is_cut_and_leaves_the_others() -> None:
+    x = drawn()
+    pieces = Pieces(Pieces.suited(x, 12)).fit(x)
+    embedding = Embedding(pieces.counts, 3)
+    nn.init.normal_(embedding.bias)
+    rows, bias = pieces(x), embedding.bias.reshape(-1, 3)
+    one_by_one = [
+        (rows[:, pieces.column == column] @ embedding.weight[embedding.place == number] + bias[number]).relu()
+        for number, column in enumerate(np.flatnonzero(np.array(pieces.counts) > 1))
+    ]
+    expected = torch.cat([*one_by_one, rows[:, ~pieces.cut]], 1)
+    torch.testing.assert_close(embedding(rows), expected)
+    assert expected.shape[1] == embedding.features
+
+
+def test_only_learned_numbers_of_an_embedding_count() -> None:
+    with_it, without = (mlp(3, 2, (4,), pieces=(5, 1, 3), embedding=each) for each in (2, 0))
+    sizes = [sum(parameter.numel() for parameter in each.parameters()) for each in (with_it, without)]
+    assert sizes[0] - sizes[1] == (8 * 2 + 2 * 2) - 4 * (9 - 5)
+
+
+def test_columns_of_one_piece_have_nothing_to_embed() -> None:
+    assert not any(isinstance(part, Embedding) for part in mlp(2, 2, (4,), pieces=(1, 1), embedding=3).modules())
+
+
 def bands(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """A class that changes eight times along a number, which a straight cut of it says nothing of."""
     x = np.random.RandomState(seed).rand(rows, 2).astype(np.float32)
@@ -87,19 +113,28 @@ def net(**how: Any) -> NetworkClassifier:
     return NetworkClassifier("mlp", **settings | how)
 
 
-def test_thresholds_are_learned_at_once_and_the_saved_net_answers_the_same(tmp_path: Path) -> None:
+EITHER = pytest.mark.parametrize(
+    "options", [{"pieces": 18}, {"pieces": 18, "embedding": 6}], ids=["pieces", "embedded"]
+)
+
+
+@EITHER
+def test_thresholds_are_learned_at_once_and_the_saved_net_answers_the_same(
+    tmp_path: Path, options: dict[str, int]
+) -> None:
     (x, y), (new, truth) = bands(600, 0), bands(300, 1)
-    found = net().fit(x, y)
+    found = net(options=options).fit(x, y)
     assert found.score(new, truth) > 0.9 > 0.75 > net(options={}).fit(x, y).score(new, truth)
     again = layerwise.load(found.save(tmp_path / "net"))
     np.testing.assert_array_equal(again.predict_proba(new), found.predict_proba(new))
     assert found.encode(new).shape == (300, 16)
 
 
-def test_stages_on_pieces_learn_without_labels_and_rebuild_rows() -> None:
+@EITHER
+def test_stages_on_pieces_learn_without_labels_and_rebuild_rows(options: dict[str, int]) -> None:
     x, y = bands(200, 0)
     y[50:] = -1
-    found = net(pretrain="greedy", pretrain_epochs=3).fit(x, y)
+    found = net(pretrain="greedy", pretrain_epochs=3, options=options).fit(x, y)
     assert found.grown_.reconstruct(torch.from_numpy(x)).shape == x.shape
 
 
@@ -109,11 +144,13 @@ def test_numbers_may_be_told_from_pieces() -> None:
     assert found.fit(x, np.sin(12 * x[:, 0])).score(*(lambda x: (x, np.sin(12 * x[:, 0])))(bands(200, 1)[0])) > 0.9
 
 
-def test_relevance_goes_through_pieces() -> None:
+@EITHER
+@pytest.mark.parametrize("method", [LRP, DeepLift])
+def test_relevance_goes_through_pieces(method: Any, options: dict[str, int]) -> None:
     x, y = bands(300, 0)
-    found = net().fit(x, y).network_
+    found = net(options=options).fit(x, y).network_
     rows = torch.from_numpy(x[:8])
-    assert float(LRP(found).attribute(rows, target=1).error.max()) < 1e-4
+    assert float(method(found).attribute(rows, target=1).error.max()) < 1e-4
 
 
 @pytest.mark.parametrize(
@@ -122,6 +159,9 @@ def test_relevance_goes_through_pieces() -> None:
         (lambda: mlp(3, 2, (4,), pieces=(1, 2)), "There are 3 columns, but pieces are given for 2"),
         (lambda: mlp(3, 2, (), pieces=4), "there is none"),
         (lambda: Pieces((0, 2)), "at least one piece"),
+        (lambda: Embedding((3, 2), 0), "at least one feature, got 0"),
+        (lambda: mlp(3, 2, (4,), embedding=4), "An embedding is of pieces, and none are asked for"),
+        (lambda: net(options={"embedding": 4}).fit(*bands(20, 0)), "Give pieces, or leave embedding"),
         (lambda: net(options={"pieces": 2.5}).fit(*bands(20, 0)), "a whole number of 0 or more; got 2.5"),
         (lambda: net(options={"pieces": -1}).fit(*bands(20, 0)), "got -1"),
     ],

@@ -11,7 +11,8 @@ from sklearn.base import clone
 
 from layerwise.baselines import learns_from_all_rows
 
-PROBE = 8  # batches by which a network's speed is measured
+PROBE = 2  # batches by which a network's speed is measured first; then by four times as many, until two epochs of them
+ENOUGH = 0.02  # take this share of the budget
 FIRST = 1000  # labelled rows that a shallow method begins with
 GROWTH = 1.2  # exponent of time over rows that is assumed at least
 MOST, UPDATES = 100, 2000  # epochs of tuning at most, or more where these make fewer updates
@@ -91,7 +92,7 @@ def paced(network: Any, x: Any, y: np.ndarray, seconds: float) -> Any:
     classifies by its free energy needs none.)
     """
     began, labelled = time.perf_counter(), int((y >= 0).sum())
-    pace = Pace.measure(network, x, y)
+    pace = Pace.measure(network, x, y, seconds)
     left = seconds - (time.perf_counter() - began)
     most = max(MOST, -(-UPDATES * 16 // max(labelled, 1)))
     if network.get_params().get("classify") == "generative":
@@ -116,34 +117,43 @@ class Pace:
     growing: float
 
     @classmethod
-    def measure(cls, network: Any, x: Any, y: np.ndarray) -> Pace:
-        """By learning from a few batches, with and without what is to be measured."""
-        rows, labels = _sample(y, PROBE * network.batch_size)
-        part = x[rows]
+    def measure(cls, network: Any, x: Any, y: np.ndarray, seconds: float) -> Pace:
+        """By learning from some rows, with and without what is to be measured; from more, the faster it is, up to all of them.
+
+        Arguments:
+            seconds: The budget, of which measuring takes a small share.
+        """
         up_down = "up_down_epochs" in network.get_params()
         still: dict[str, Any] = {"pretrain": None, "epochs": 1} | ({"up_down_epochs": 0} if up_down else {})
 
-        def took(**settings: Any) -> float:
-            start = time.perf_counter()
+        def took(count: int, **settings: Any) -> float:
+            rows, labels = _sample(y, count)
+            part, start = x[rows], time.perf_counter()
             clone(network).set_params(**still | settings).fit(part, labels)
             return time.perf_counter() - start
 
         def each(word: str, **settings: Any) -> float:
-            """Of one epoch: what two more take."""
-            return (took(**settings | {word: 3}) - took(**settings | {word: 1})) / 2
+            """Of one epoch, for a row: what two more take."""
+            count = first
+            while True:
+                more = took(count, **settings | {word: 3}) - took(count, **settings | {word: 1})
+                if more >= ENOUGH * seconds or count == len(y):
+                    return max(more, 0.0) / 2 / count
+                count = min(4 * count, len(y))
 
-        took()  # the first steps of a process are slow
+        first = min(len(y), max(PROBE * network.batch_size, len(np.unique(y))))
+        took(first)  # the first steps of a process are slow
         tuning, growing = each("epochs"), 0.0
         if network.pretrain is not None:
             growing = each("pretrain_epochs", pretrain="greedy")
             if up_down:
                 growing += each("up_down_epochs", pretrain="greedy", pretrain_epochs=1) / UP_DOWN
-        return cls(max(tuning, 0.0) / len(rows), max(growing, 0.0) / len(rows))
+        return cls(tuning, growing)
 
 
 def _sample(y: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to measure by, all of them with some label, as all classes have to be there."""
-    rows = np.random.RandomState(0).permutation(len(y))[: max(count, len(np.unique(y)))]
+    """So many rows to measure by, all of them with some label, as all classes have to be there."""
+    rows = np.random.RandomState(0).permutation(len(y))[:count]
     known = np.unique(y[y >= 0])
     labels = np.where(y[rows] < 0, known[0], y[rows])
     labels[: len(known)] = known

@@ -96,17 +96,20 @@ def networks(kind: str) -> dict[str, dict[str, Any]]:
 
 CONVOLUTIONAL: Any = {"net": "cnn", "options": {"dropout": 0.5}, "augment": "auto", "average": 0.99}
 DENSE: Any = {"net": "mlp", "options": {"batch_norm": True, "dropout": 0.3}, "average": 0.99}
-PIECES: Any = DENSE | {"options": DENSE["options"] | {"pieces": 24}}
+PIECES: Any = DENSE | {"rate": 4e-3, "options": DENSE["options"] | {"pieces": 200, "embedding": 8}}
 # Of the thousands of columns of TF-IDF rows few matter, and each seldom: no batch has statistics of them.
 WORDS: Any = {"net": "mlp", "layers": (256,), "options": {"dropout": 0.5, "input_dropout": 0.6}, "average": 0.99}
 RECURRENT: Any = {"net": "lstm", "options": {"dropout": 0.5}}
 NETS: dict[str, dict[str, Any]] = {
     "image": {"convolutional net": CONVOLUTIONAL},
-    "sound": {"convolutional net": CONVOLUTIONAL},
+    "sound": {"convolutional net": CONVOLUTIONAL, "convolutional net on stretched clips": CONVOLUTIONAL},
     "table": {"dense net": DENSE, "dense net on pieces": PIECES},
     "text": {"dense net": WORDS, "recurrent net": RECURRENT},
 }
-READ_AS = {"recurrent net": {"form": "words"}}  # methods that want the rows otherwise than the rivals
+READ_AS: dict[str, dict[str, Any]] = {  # methods that want the rows otherwise than the rivals
+    "recurrent net": {"form": "words"},
+    "convolutional net on stretched clips": {"fit": "stretch"},
+}
 
 
 def compare(
@@ -159,12 +162,12 @@ def _parts(plan: Plan) -> tuple[Dataset, Dataset]:
 def _jobs(training: Dataset, seed: int) -> dict[str, Any]:
     """Unfitted classifiers by name, ours first; networks are yet to be told what a row is."""
     found: dict[str, Any] = {}
+    few = len(training) < FEW  # they make enough updates if a batch is small
     for name, settings in networks(training.row.kind).items():
         if "net" in settings:
-            found[name] = NetworkClassifier(**settings, random_state=seed)
-        else:  # few rows make enough updates if a batch is small
-            size = 20 if len(training) < FEW else 100
-            found[name] = DBNClassifier(**settings, batch_size=size, random_state=seed)
+            found[name] = NetworkClassifier(**settings, batch_size=32 if few else 128, random_state=seed)
+        else:
+            found[name] = DBNClassifier(**settings, batch_size=20 if few else 100, random_state=seed)
     found |= baselines.rivals(training.row.kind, seed, shape=training.row.shape)
     if training.labelled < len(training):
         found |= baselines.rivals_of_all_rows(training.row.kind, seed)

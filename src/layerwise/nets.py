@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layerwise.pieces import Pieces
+from layerwise.pieces import Embedding, Pieces
 from layerwise.recurrent import Recurrent, Summary, present
 from layerwise.starts import initialise
 
@@ -107,6 +107,7 @@ def mlp(
     dropout: float = 0.0,
     input_dropout: float = 0.0,
     pieces: int | Sequence[int] = 0,
+    embedding: int = 0,
 ) -> nn.Sequential:
     """A network of dense layers for rows of shape (n, inputs).
 
@@ -117,9 +118,11 @@ def mlp(
         dropout, input_dropout: Probability that a hidden or an input unit is silent while learning (Srivastava et al., 2014).
         pieces: Of the range of each column, as features of the lowest layer, see `layerwise.pieces`; they are yet to be
             fitted. 0 leaves numbers as they are.
+        embedding: Features that are learned of each column's pieces before columns meet, see `layerwise.pieces`; 0 leaves the
+            pieces as they are.
 
     Raises:
-        ValueError: If there are pieces but no hidden layer, or not as many counts of them as columns.
+        ValueError: If there are pieces but no hidden layer, not as many counts of them as columns, or an embedding of none.
 
     Example:
         >>> mlp(4, 3, (8,))(torch.zeros(2, 4)).shape
@@ -127,10 +130,12 @@ def mlp(
     """
     stages: OrderedDict[str, nn.Module] = OrderedDict(input=Rows((inputs,)))
     cut = _cut(inputs, pieces, hidden)
-    width = inputs if cut is None else len(cut.column)
+    learned = _embedding(cut, embedding)
+    width = inputs if cut is None else len(cut.column) if learned is None else learned.features
     for number, wanted in enumerate(hidden, start=1):
         parts = {
             "pieces": cut if number == 1 else None,
+            "embedding": learned if number == 1 else None,
             "dropout": nn.Dropout(input_dropout if number == 1 else dropout),
             "linear": nn.Linear(width, wanted, bias=not batch_norm),
             "norm": nn.BatchNorm1d(wanted) if batch_norm else None,
@@ -156,6 +161,17 @@ def _cut(inputs: int, pieces: int | Sequence[int], hidden: Sequence[int]) -> Pie
     if len(counts) != inputs:
         raise ValueError(f"There are {inputs} columns, but pieces are given for {len(counts)}.")
     return Pieces(counts)
+
+
+def _embedding(cut: Pieces | None, width: int) -> Embedding | None:
+    """What is learned of the pieces of each column, if anything is: where no column is cut, there is nothing to learn of it."""
+    if width == 0:
+        return None
+    if cut is None:
+        raise ValueError(
+            f"An embedding is of pieces, and none are asked for. Give pieces, or leave embedding ({width}) out."
+        )
+    return Embedding(cut.counts, width) if cut.cut.any() else None
 
 
 def cnn(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class Pieces(nn.Module):
@@ -82,6 +83,59 @@ class Pieces(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{len(self.counts)} columns, {len(self.column)} pieces"
+
+
+class Embedding(nn.Module):
+    """What a net learns to make of each cut column's pieces, a few features of its own: relu(W_c e + b_c) for column c.
+
+    So a column may be bent in several ways before columns meet (Gorishniy et al., 2022, section 3.4: "PLE-LR"). Columns of one
+    piece stay as they are, behind the features of the others.
+
+    Arguments:
+        counts: How many pieces each column has, as for `Pieces`.
+        width: Features of each column that is cut, at least 1.
+
+    Raises:
+        ValueError: If there is no such feature.
+
+    Example:
+        >>> Embedding((5, 1, 3), 4)(torch.zeros(2, 9)).shape
+        torch.Size([2, 9])
+    """
+
+    place: Tensor
+    cut: Tensor
+
+    def __init__(self, counts: Sequence[int], width: int) -> None:
+        super().__init__()
+        if width < 1:
+            raise ValueError(
+                f"Each column that is cut has at least one feature, got {width}. Leave the embedding out instead."
+            )
+        number = torch.tensor(tuple(counts))
+        cut, own = number > 1, number[number > 1]
+        self.columns, self.width, self.features = len(own), width, len(own) * width + int((~cut).sum())
+        self.register_buffer("cut", cut.repeat_interleave(number), persistent=False)
+        self.register_buffer("place", torch.arange(len(own)).repeat_interleave(own), persistent=False)
+        self.weight = nn.Parameter(torch.empty(len(self.place), width))
+        self.bias = nn.Parameter(torch.empty(self.columns * width))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Weights of variance 1 / (pieces of their column), biases of 0."""
+        pieces = self.place.bincount(minlength=self.columns)
+        nn.init.zeros_(self.bias)
+        with torch.no_grad():
+            self.weight.normal_().div_(pieces[self.place, None].sqrt())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of standardised pieces, shape (n, sum(counts)): shape (n, features), those of the cut columns first."""
+        # One product with a matrix that is 0 where a piece is another column's is faster than a product per column.
+        apart = (F.one_hot(self.place, self.columns)[..., None] * self.weight[:, None]).flatten(1)
+        return torch.cat([F.relu(F.linear(x[:, self.cut], apart.T, self.bias)), x[:, ~self.cut]], 1)
+
+    def extra_repr(self) -> str:
+        return f"{self.columns} columns, {self.width} features each"
 
 
 def cuts(values: Tensor, most: int) -> Tensor:

@@ -81,6 +81,8 @@ SETTINGS: tuple[tuple[str, str, Any, str, str], ...] = (
     ("--pieces", "pieces", click.IntRange(0), "0",
      "Cut each number's range into so many pieces at most, and learn from how far through each it is (mlp): for tables whose "
      "numbers have thresholds."),
+    ("--embedding", "embedding", click.IntRange(0), "0",
+     "Features that are learned of each number's pieces before numbers meet (mlp, with --pieces)."),
     ("--noise", "noise", click.Choice(["masking", "gaussian", "salt-and-pepper", "none"]), "masking",
      "What corrupts the input of each layer (sae)."),
     ("--noise-amount", "amount", click.FloatRange(0), "0.25",

@@ -27,7 +27,7 @@ class NetworkClassifier(Labelled, NetworkEstimator):
         shape: Of a row: (channels, height, width), (height, width), or for lstm (steps, values); None means the shape of X's
             rows.
         layers: Units (mlp, lstm) or feature maps (cnn, resnet) per layer, bottom first; None: what suits the rows.
-        options: Further arguments of the builder in `layerwise.nets`: units, batch_norm, dropout, pieces, kernel, blocks, ...
+        options: Other arguments of the builder in `layerwise.nets`: units, batch_norm, dropout, pieces, embedding, blocks, ...
         vocabulary: Number of symbols, where rows are whole numbers in order (0 is padding) for the lstm.
         initialisation: "auto", "normal", "xavier", "he", "orthogonal" (see `layerwise.starts.initialise`).
         pretrain: "greedy": each stage first learns to rebuild its input, lowest first, on all rows, labelled or not (an lstm

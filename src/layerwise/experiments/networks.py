@@ -92,6 +92,16 @@ RECIPES = {
     "adult-pieces": Recipe(
         "adult", ADULT | {"batch_size": 512, "rate": 1e-3, "epochs": 15, "options": ADULT["options"] | {"pieces": 24}}
     ),
+    "adult-embedded": Recipe(
+        "adult",
+        ADULT
+        | {
+            "batch_size": 512,
+            "rate": 4e-3,
+            "epochs": 15,
+            "options": {"batch_norm": True, "dropout": 0.3, "pieces": 200, "embedding": 8},
+        },
+    ),
     "covtype-dense": Recipe("covtype20k", TABLE | {"epochs": 60}),
     "covtype-pieces": Recipe("covtype20k", TABLE | {"epochs": 60, "options": TABLE["options"] | {"pieces": 32}}),
 }

@@ -37,6 +37,7 @@ OPTIONS = {  # of a network, which its builder takes, and the models that have t
     "dropout": ("dbn", "sae", *NETWORKS, WRITER, EMBEDDER),
     "input_dropout": ("dbn", "sae", "mlp"),
     "pieces": ("mlp",),
+    "embedding": ("mlp",),
 }
 LAST = 0.1  # of such a text is held out
 READING = set(inspect.signature(sets.load).parameters) - {"source", "part", "holdout", "seed", "like"}
