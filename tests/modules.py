@@ -67,6 +67,17 @@ class Reader(Writer):
         return super().forward(tokens)["logits"].mean(1)
 
 
+class Bag(nn.Module):
+    """The mean of the embeddings of a row's symbols, wherever they stand."""
+
+    def __init__(self, symbols: int = 12, width: int = 8) -> None:
+        super().__init__()
+        self.bag, self.act, self.head = nn.EmbeddingBag(symbols, width), nn.Tanh(), nn.Linear(width, symbols)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.act(self.bag(tokens)))
+
+
 class Patches(nn.Module):
     """A small transformer for pictures of 8 x 8."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+from torch.utils.checkpoint import checkpoint
 
 
 class Residual(nn.Module):
@@ -171,6 +173,23 @@ class Pooled(nn.Module):
         return self.out(pooled + pooled[:, :1] / self.scale)
 
 
+class Made(nn.Module):
+    """Weights that are made of parameters: masked, copied and written into, normed; and a part that is checkpointed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(6, 8) / 2)
+        self.second, self.third = weight_norm(nn.Linear(8, 8)), spectral_norm(nn.Linear(8, 8))
+        self.out = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask, weight = self.weight.new_zeros(6, 8), self.weight.clone()
+        mask[:4] = 1
+        weight[0, :2] = 0.5
+        h = checkpoint(nn.Sequential(nn.ReLU(), self.second, nn.Tanh()), x @ (mask * weight), use_reentrant=True)
+        return self.out(self.third(h).relu())
+
+
 class Recurrent(nn.Module):
     """LSTM and GRU."""
 
@@ -225,6 +244,7 @@ NETWORKS = {  # how to make it, and the shape of a row
     "excite": (Excite, (3, 8, 8)),
     "recurrent": (Recurrent, (5, 8)),
     "pooled": (Pooled, (5, 8)),
+    "made": (Made, (6,)),
 }
 
 

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from modules import Convolutional, Labelled, Logarithm, Patches, Reader, Writer
+from modules import Bag, Convolutional, Labelled, Logarithm, Patches, Reader, Writer
 from sklearn.datasets import load_digits
 from torch import nn
+from torch.nn.parameter import is_lazy
 
-from layerwise import explain
+from layerwise import explain, lens
 from layerwise.data import Dataset, Row
 from layerwise.explanation import gather
 from layerwise.findings import Explanation
@@ -45,11 +46,12 @@ MAKE: dict[str, Any] = {
     "dense": lambda: (seeded(dense), (X[NEW], Y[NEW])),
     "writer": lambda: (seeded(Writer), tokens()),
     "reader": lambda: (seeded(Reader), (tokens(), np.arange(150) % 12)),
+    "bag": lambda: (seeded(Bag), (tokens(), np.arange(150) % 12)),
     "labelled": lambda: (seeded(Labelled), (tokens() + 16, np.arange(150) % 12)),
     "regression": lambda: (seeded(nn.Sequential, nn.Linear(64, 6), nn.ReLU(), nn.Linear(6, 1)), X[NEW]),
     "recurrent": lambda: (seeded(nn.LSTM, 8, 5, 1, True, True), (X[NEW].reshape(-1, 8, 8), Y[NEW])),
 }
-CLASSIFIERS = ["convolutional", "patches", "dense", "reader", "labelled"]
+CLASSIFIERS = ["convolutional", "patches", "dense", "reader", "bag", "labelled"]
 
 
 @functools.cache
@@ -213,6 +215,20 @@ def test_a_module_of_which_all_is_nan_is_told(tmp_path: Path) -> None:
     model[0].weight.data.fill_(torch.nan)
     with pytest.raises(ValueError, match=r"Nothing can be shown of any layer. '0': 450 of its 450 activations are NaN"):
         explain(model, X[NEW], tmp_path)
+
+
+def test_symbols_that_are_added_up_when_they_are_looked_up_have_no_words_to_tell_apart() -> None:
+    told = found("bag")
+    assert told.answers is None and "Look words up with Embedding" in told.left_out["Answers"]
+    assert [each.name for each in told.layers] == ["bag", "act"]
+
+
+def test_a_module_that_is_yet_to_be_made_is_told_and_left_so(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.LazyLinear(4), nn.ReLU(), nn.Linear(4, 10))
+    for ask in (lambda: explain(model, X[NEW], tmp_path), lambda: next(lens.stream(model, "1", torch.tensor(X[NEW])))):
+        with pytest.raises(ValueError, match=r"'0.weight' is yet to be made .* Run it on some rows"):
+            ask()
+    assert is_lazy(model[0].weight)
 
 
 def test_a_module_in_training_mode_is_told_and_put_back() -> None:

@@ -34,6 +34,7 @@ from layerwise.lens.attribution import (
 )
 from layerwise.lens.attribution.rules import RULES, only, rule
 from layerwise.lens.attribution.tape import record
+from layerwise.lens.running import evaluating, without_fast_path
 from layerwise.lens.targets import Contrast, Direction, Unit
 
 METHODS = {
@@ -510,11 +511,8 @@ def test_no_map_of_zeros_is_made_where_no_gradient_comes(method: Any, hide: Any)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_tape_computes_what_the_module_does(name: str) -> None:
     net, x, _ = network(name)
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
+    with evaluating(net), without_fast_path(net):
         tape = record(lambda rows: net(rows).flatten(1)[:, -1], x)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(True)
     torch.testing.assert_close(tape.scores, net(x).flatten(1)[:, -1].detach())
     value = dict.fromkeys([0], x)
     for operation in tape.operations:  # played again from what was written down

@@ -39,8 +39,8 @@ def of(look: Look, asked: int | Sequence[int] | None = None) -> Answers | None:
     if not look.subject.classifies and look.numbers is None:
         look.left_out["Answers"] = look.left_out.get("Mistakes", f"{look.subject.name} does not classify")
         return None
-    start = start_of(look)
     try:
+        start = start_of(look)
         asking = questions.of(look, start, asked)
     except ValueError as error:
         look.left_out["Answers"] = str(error)

@@ -155,13 +155,20 @@ class Start:
 
 
 def start_of(look: Look) -> Start:
-    """Where explanations of the answers start."""
+    """Where explanations of the answers start.
+
+    Raises:
+        ValueError: If the net looks up the symbols of a row all at once.
+    """
     subject, row = look.subject, look.came.row
     net: nn.Module = subject.module if subject.classifies else subject.numbers
     if subject.classifies and isinstance(net, DBN):
         net = ByFreeEnergy(net)
     if subject.symbols:
         layer = looks_up(net, subject.given(look.rows[:2]))
+        if layer is not None and isinstance(net.get_submodule(layer), nn.EmbeddingBag):
+            raise ValueError(f"{layer!r} adds up what it looks up (EmbeddingBag), so that no word can be told from the others. "
+                             "Look words up with Embedding, and take the sum or mean after it.")  # fmt: skip
         return Start(
             net, layer, "words", "a word whose embedding is zero, as that of padding is", look, None, torch.zeros(1)
         )

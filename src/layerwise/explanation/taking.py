@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from layerwise.data.dataset import Dataset, Row
 from layerwise.lens.material import Material, material
 from layerwise.lens.names import wanted
+from layerwise.lens.question import EMBEDDINGS
 from layerwise.subject import Subject, of_estimator, of_module
 
 Shape = tuple[int, ...]
@@ -67,7 +68,7 @@ def _checked(subject: Subject, came: Material) -> Material:
 def _by_module(
     model: nn.Module, data: Any, row: Row | None, layers: str | Sequence[str] | None, outputs: str | None
 ) -> tuple[Subject, Material, Take]:
-    symbols = any(isinstance(part, nn.Embedding) for part in model.modules())
+    symbols = any(isinstance(part, EMBEDDINGS) for part in model.modules())
     flat, row, shapes = _laid_flat(data, row, symbols)
     if outputs is None and isinstance(data, tuple) and len(data) == 2 and np.ndim(_array(data[1])) == 2:
         outputs = "values"  # several a row: targets, which classes are not

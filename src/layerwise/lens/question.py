@@ -21,6 +21,8 @@ from layerwise.lens.running import (
 )
 from layerwise.lens.targets import Target, target_of
 
+EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+
 
 def looks_up(module: nn.Module, rows: Tensor) -> str | None:
     """Name of the embedding that looks up rows of whole numbers, and not places or segments; None if there is none.
@@ -33,7 +35,7 @@ def looks_up(module: nn.Module, rows: Tensor) -> str | None:
     found: list[tuple[str, Tensor]] = []
     with contextlib.ExitStack() as undo, evaluating(module, warn=False), torch.no_grad():
         for name, part in module.named_modules():
-            if isinstance(part, nn.Embedding):
+            if isinstance(part, EMBEDDINGS):
                 note = lambda _part, given, name=name: found.append((name, given[0]))  # noqa: E731
                 undo.callback(part.register_forward_pre_hook(note).remove)
         given = to_module(module, rows)

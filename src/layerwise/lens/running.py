@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
+import torch.utils.checkpoint
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 CHANGES_IN_TRAINING = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm, nn.RReLU)
 DROPPED = ("dropout", "dropout_p", "drop_prob", "attention_dropout")  # attributes that say which share is left out
@@ -19,7 +21,11 @@ def evaluating(module: nn.Module, *, warn: bool = True) -> Iterator[None]:
     """Evaluation mode inside, and not inference mode; afterwards every part is in the mode it was in.
 
     It warns if that makes a difference, as far as parts tell: what a `forward` does by itself in training cannot be known.
+
+    Raises:
+        ValueError: If the module has parameters that are yet to be made.
     """
+    check_made(module)
     inside = torch.is_inference_mode_enabled()  # where no gradient would come; leaving it turns gradients on
     with torch.inference_mode(False) if inside else contextlib.nullcontext():
         yield from _evaluating(module, warn)
@@ -36,7 +42,8 @@ def _evaluating(module: nn.Module, warn: bool) -> Iterator[None]:
         )
     module.eval()
     try:
-        yield
+        with _without_checkpoints():
+            yield
     finally:
         for part, training in modes:
             part.training = training
@@ -48,6 +55,25 @@ def _changes(part: nn.Module) -> bool:
     if isinstance(part, nn.modules.instancenorm._InstanceNorm):
         return part.track_running_stats
     return any(isinstance(share := getattr(part, name, None), float) and share > 0 for name in DROPPED)
+
+
+class _Plain:
+    """Stands for checkpointing: the part runs, and what it made is kept."""
+
+    @staticmethod
+    def apply(part: Callable[..., Any], preserve_rng_state: bool, *arguments: Any) -> Any:
+        return part(*arguments)
+
+
+@contextlib.contextmanager
+def _without_checkpoints() -> Iterator[None]:
+    """Reentrant checkpoints, through which no gradient by a tensor and no tape of operations goes, run their parts plainly."""
+    kept = torch.utils.checkpoint.CheckpointFunction
+    torch.utils.checkpoint.CheckpointFunction = _Plain  # type: ignore[assignment,misc]
+    try:
+        yield
+    finally:
+        torch.utils.checkpoint.CheckpointFunction = kept  # type: ignore[misc]
 
 
 @contextlib.contextmanager
@@ -105,6 +131,18 @@ def length(batch: Any) -> int:
     return len(first)
 
 
+def check_made(module: nn.Module) -> None:
+    """Refuses a module whose parameters wait for its first rows: it would be made for those it is looked at with.
+
+    Raises:
+        ValueError: If there is such a parameter.
+    """
+    waiting = [name for name, each in module.named_parameters() if is_lazy(each)]
+    if waiting:
+        raise ValueError(f"The module's parameter {waiting[0]!r} is yet to be made (a lazy module): its weights would be "
+                         "random. Run it on some rows, or load its weights, first.")  # fmt: skip
+
+
 def check_finite(tensors: Mapping[str, Tensor]) -> None:
     """Refuses NaN and infinities, and names the first layer that has them, in the order in which the layers ran.
 
@@ -137,5 +175,5 @@ def check_in_graph(tensors: Mapping[str, Tensor]) -> None:
     """
     for name, tensor in tensors.items():
         if not tensor.requires_grad:
-            raise ValueError(f"No gradient comes to {name!r}: the module runs it under no_grad, or under checkpointing with "
-                             "use_reentrant=True. Name layers above it, or have it run otherwise.")  # fmt: skip
+            raise ValueError(f"No gradient comes to {name!r}: the module runs it under no_grad. Name layers above it, or have "
+                             "it run otherwise.")  # fmt: skip

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from layerwise import lens
 from layerwise.layer import Layer
 from layerwise.lens.names import part_of, wanted
-from layerwise.lens.question import looks_up
+from layerwise.lens.question import EMBEDDINGS, looks_up
 from layerwise.lens.running import evaluating, run, to_module
 from layerwise.lens.targets import answers
 from layerwise.lens.vitals import kind_of
@@ -54,7 +54,7 @@ def of_module(
         >>> found.stages, found.kinds, list(found.classes)
         (['0', '1'], ['real-valued', 'rectified'], [0, 1])
     """
-    whole = not rows.is_floating_point() and any(isinstance(part, nn.Embedding) for part in module.modules())
+    whole = not rows.is_floating_point() and any(isinstance(part, EMBEDDINGS) for part in module.modules())
     rows = rows.long() if whole else rows.float()
     shape, output = _tried(module, rows, shapes)
     given = rows.reshape(len(rows), *shape)
@@ -97,19 +97,19 @@ def _label(name: str) -> str:
 def _symbols(module: nn.Module, rows: Tensor) -> int:
     """How many symbols there are, for rows of whole numbers as the module takes them."""
     embedding = module.get_submodule(looks_up(module, rows) or "")
-    return embedding.num_embeddings if isinstance(embedding, nn.Embedding) else int(rows.max()) + 1
+    return embedding.num_embeddings if isinstance(embedding, EMBEDDINGS) else int(rows.max()) + 1
 
 
 @torch.no_grad()
 def _tried(module: nn.Module, rows: Tensor, shapes: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], Any]:
     """The first shape that the module takes, and what it answers."""
     said = []
-    for shape in shapes:
-        try:
-            with evaluating(module):
+    with evaluating(module):
+        for shape in shapes:
+            try:
                 return shape, run(module, to_module(module, rows.reshape(len(rows), *shape)))
-        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
-            said.append(f"{shape}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+            except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+                said.append(f"{shape}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
     raise ValueError(
         "The module does not run on rows of shape " + "; ".join(said) + ". Give rows in the shape that it takes."
     )

@@ -117,7 +117,7 @@ def record(function: Callable[[Tensor], Tensor], points: Tensor) -> Tape:
         ['aten.clone', 'aten.mm', 'aten.relu', 'aten.sum']
     """
     recorder = _Recorder(points)
-    with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), recorder, _Packing():
+    with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), recorder, _Followed():
         try:
             scores = torch.func.functionalize(lambda start: function(start.clone()))(points)
         except RuntimeError as error:
@@ -128,9 +128,8 @@ def record(function: Callable[[Tensor], Tensor], points: Tensor) -> Tape:
                 ) from error
             if "autograd.Function" in str(error):  # without what functionalisation needs to take it apart
                 raise ValueError(
-                    "The module runs an autograd.Function of its own (checkpointing with use_reentrant=True is one), which "
-                    "cannot be followed. Write it with plain operations, or take a method that needs gradients only, such as "
-                    "IntegratedGradients."
+                    "The module runs an autograd.Function of its own, which cannot be followed. Write it with plain "
+                    "operations, or take a method that needs gradients only, such as IntegratedGradients."
                 ) from error
             raise
     recorder.tape.end, recorder.tape.scores = recorder.number(scores), scores
@@ -179,18 +178,30 @@ class _Recorder(TorchDispatchMode):
                 self.values[number] = value.clone()
 
 
-class _Packing(TorchFunctionMode):
-    """Packs and pads sequences by slices and lists of them: torch's own kernels write where functionalisation cannot follow."""
+class _Followed(TorchFunctionMode):
+    """Sees to it that functionalisation can follow.
+
+    Sequences are packed and padded by slices and lists of them, as torch's own kernels write where it does not look. What is
+    made of parameters alone (a mask, a copy of a weight) becomes a tensor that may be written into.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.empty_like and not torch._is_functional_tensor(args[0]):
-            # Of a tensor from outside it would be one from outside, too, which must not be written into.
-            args = (torch.empty(args[0].shape, dtype=args[0].dtype, device=args[0].device), *args[1:])
         if func is torch._VF._pack_padded_sequence:
             return _packed(*args)
         if func is torch._VF._pad_packed_sequence:
             return _padded(*args)
-        return func(*args, **(kwargs or {}))
+        made = func(*args, **(kwargs or {}))
+        return torch.ops.aten.lift_fresh(made) if _is_fresh(made, args) else made
+
+
+def _is_fresh(made: Any, arguments: Any) -> bool:
+    """Whether it is a tensor that functionalisation does not know yet, and no view of an argument."""
+    if type(made) is not Tensor or torch._is_functional_tensor(made) or made.layout != torch.strided:
+        return False
+    place = made.untyped_storage().data_ptr()
+    return all(
+        each.untyped_storage().data_ptr() != place for _, each in _paths(arguments) if each.layout == torch.strided
+    )
 
 
 def _packed(x: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:
