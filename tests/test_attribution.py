@@ -173,6 +173,33 @@ def test_deeplift_sees_what_the_gradient_does_not() -> None:
     assert DeepLift(net).attribute(x).values.item() == pytest.approx(1)
 
 
+def by_root(x: Tensor) -> Tensor:
+    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-12)
+
+
+def by_power(x: Tensor) -> Tensor:
+    return (x.pow(2).mean(-1, keepdim=True) + 1e-12).pow(-0.5) * x
+
+
+def by_spread(x: Tensor) -> Tensor:
+    return (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-6)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    "norm",
+    [nn.LayerNorm(6, 1e-12), nn.RMSNorm(6, 1e-12), nn.GroupNorm(2, 6, 1e-12), by_root, by_power, by_spread],
+    ids=str,
+)
+def test_deeplift_through_norms_stays_small_where_one_of_the_two_has_no_contrast(norm: Any, turned: bool) -> None:
+    """Its divisor is a millionth there: what is multiplied by its inverse loses all digits."""
+    net = nn.Sequential(*(Wrapped(norm) for _ in range(3)), nn.Linear(6, 2)).eval()
+    rows = torch.randn(4, 6)
+    points, base = (torch.zeros_like(rows), rows) if turned else (rows, torch.zeros_like(rows))
+    found = DeepLift(net).attribute(points, baselines=base, target=1)
+    assert found.values.abs().sum(1).max() < 100 and found.error.max() < 1e-4
+
+
 def test_deeplift_of_a_maximum_gives_each_winner_what_it_brought() -> None:
     net = nn.Sequential(nn.MaxPool1d(3, 1), nn.Flatten())
     x, base = torch.tensor([[[5.0, 1.0, 0.0]]]), torch.tensor([[[0.0, 3.0, 1.0]]])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from layerwise.lens.attribution.layers import Convolution, Product
-from layerwise.lens.attribution.rules import Multipliers, Way, kept, only, rule
+from layerwise.lens.attribution.rules import Multipliers, Way, by_divisor, kept, only, rule
 from layerwise.lens.attribution.tape import Operation, Path
 
 LINEAR = (
@@ -167,7 +167,7 @@ def times(operation: Operation, above: Sequence[Tensor | None], way: Way) -> Mul
         return {(0,): (m * b).sum_to_size(a.shape)}
     if (0,) not in operation.inputs:
         return {(1,): (m * a).sum_to_size(b.shape)}
-    to_a, to_b = _both(operation, (0,), (1,), way)
+    to_a, to_b = _divided(operation, way) or _both(operation, (0,), (1,), way)
     found: Multipliers = {}
     if to_a is not None:
         found[(0,)] = (m * to_a).sum_to_size(a.shape)
@@ -176,9 +176,25 @@ def times(operation: Operation, above: Sequence[Tensor | None], way: Way) -> Mul
     return found
 
 
+def _divided(operation: Operation, way: Way) -> tuple[Tensor, Tensor] | None:
+    """What `_both` gives, for a product with what was made as 1 / s, which is a quotient; None if it is none."""
+    other = way.reference(operation)
+    for one, inverse in (((0,), (1,)), ((1,), (0,))):
+        if other is not None and way.is_inverse(operation, inverse):
+            a, r, a0, r0 = operation.at(*one), operation.at(*inverse), other.at(*one), other.at(*inverse)
+            if (r * r0 > 0).all():
+                to_a, to_s = by_divisor(a, 1 / r, a0, 1 / r0)
+                to_r = -to_s / (r * r0)  # a difference of r is -r r0 times that of s
+                return (to_a, to_r) if one == (0,) else (to_r, to_a)
+    return None
+
+
 @rule("aten.div")
 def over(operation: Operation, above: Sequence[Tensor | None], way: Way) -> Multipliers:
-    """A quotient. LRP holds the divisor constant, as the norm it mostly is; DeepLift takes it for a product with 1 / b."""
+    """A quotient. LRP holds the divisor constant, as the norm it mostly is; DeepLift follows both.
+
+    Where the divisor changes its sign, DeepLift takes it for a product with 1 / b.
+    """
     if operation.named.get("rounding_mode"):
         raise way.refuse(operation, "rounded")
     m, a, b, other = only(above), operation.at(0), operation.at(1), way.reference(operation)
@@ -189,7 +205,8 @@ def over(operation: Operation, above: Sequence[Tensor | None], way: Way) -> Mult
             raise way.refuse(operation, "a constant divided by what depends on the rows")
         return {(0,): (m / b).sum_to_size(a.shape)}
     a0, b0 = other.at(0), other.at(1)
-    found: Multipliers = {(1,): (-m * (a + a0) / (2 * b * b0)).sum_to_size(b.shape)}
+    alike, (to_a, to_b) = b * b0 > 0, by_divisor(a, b, a0, b0)
+    found: Multipliers = {(1,): (m * torch.where(alike, to_b, -(a + a0) / (2 * b * b0))).sum_to_size(b.shape)}
     if (0,) in operation.inputs:
-        found[(0,)] = (m * (1 / b + 1 / b0) / 2).sum_to_size(a.shape)
+        found[(0,)] = (m * torch.where(alike, to_a, (1 / b + 1 / b0) / 2)).sum_to_size(a.shape)
     return found

@@ -7,30 +7,30 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from layerwise.lens.attribution.rules import Multipliers, Way, only, rule
+from layerwise.lens.attribution.rules import Multipliers, Way, by_divisor, only, rule
 from layerwise.lens.attribution.tape import Operation
 
 
 def whiten(x: Tensor, x0: Tensor | None, m: Tensor, axes: Sequence[int], eps: float, centre: bool = True) -> Tensor:
     r"""Multipliers back through :math:`c / \sqrt{\overline{c^2} + \epsilon}`, where c is x without its mean over `axes`.
 
-    LRP (x0 None) holds the divisor constant (Ali et al., 2022). DeepLift accounts for it: a square has the slope
-    :math:`c + c_0`, and :math:`r = v^{-1/2}` the slope :math:`-r^2 r_0^2 / (r + r_0)`.
+    LRP (x0 None) holds the divisor constant (Ali et al., 2022). DeepLift accounts for it, as for any quotient (`by_divisor`): a
+    square has the slope :math:`c + c_0`, and the divisor :math:`s = \sqrt{v}` the slope :math:`1 / (s + s_0)`.
     """
     axes = list(axes)
 
     def parts(value: Tensor) -> tuple[Tensor, Tensor]:
         c = value - value.mean(axes, keepdim=True) if centre else value
-        return c, (c.square().mean(axes, keepdim=True) + eps).rsqrt()
+        return c, (c.square().mean(axes, keepdim=True) + eps).sqrt()
 
-    c, r = parts(x)
+    c, s = parts(x)
     if x0 is None:
-        down = m * r
+        down = m / s
     else:
-        c0, r0 = parts(x0)
-        to_r = (m * (c + c0)).sum(axes, keepdim=True) / 2
-        count = x.numel() / r.numel()
-        down = m * (r + r0) / 2 - to_r * r.square() * r0.square() / (r + r0) * (c + c0) / count
+        c0, s0 = parts(x0)
+        to_c, to_s = by_divisor(c, s, c0, s0)
+        count = x.numel() / s.numel()
+        down = m * to_c + (m * to_s).sum(axes, keepdim=True) * (c + c0) / (s + s0) / count
     return down - down.mean(axes, keepdim=True) if centre else down
 
 

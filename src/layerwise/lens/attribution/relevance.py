@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,10 +19,12 @@ from layerwise.lens.question import Question
 
 GATES = ("softmax", "_softmax", "_safe_softmax", "sigmoid", "hardsigmoid", "rsqrt", "reciprocal", "sqrt", "std",
          "linalg_vector_norm")  # fmt: skip
-PASSES = (  # what is made of gates only is a gate again
+MOVES = (
     "view", "_unsafe_view", "reshape", "expand", "permute", "transpose", "t", "squeeze", "unsqueeze", "select",
     "slice", "split", "split_with_sizes", "unsafe_split", "unbind", "clone", "alias", "detach", "index", "repeat",
-    "add", "sub", "mul", "div", "neg", "clamp", "clamp_min", "where", "masked_fill", "native_dropout",
+)  # fmt: skip
+PASSES = (  # what is made of gates only is a gate again
+    *MOVES, "add", "sub", "mul", "div", "neg", "clamp", "clamp_min", "where", "masked_fill", "native_dropout",
 )  # fmt: skip
 
 
@@ -159,7 +161,7 @@ class _FromZero(Way):
     def __init__(self, tape: Tape, rule: Rule | Mapping[str, Rule]) -> None:
         self.rule = rule
         self.kept: list[Tensor] = []
-        self.gates = _gates(tape)
+        self.gates = _made(tape, GATES, (-0.5, 0.5, -1), PASSES)
         self.makers = {number: each for each in tape.operations for number in each.outputs if number is not None}
         uses = Counter(number for each in tape.operations for number in each.inputs.values())
         self.once = {number for number, count in uses.items() if count == 1}
@@ -228,15 +230,15 @@ class _FromZero(Way):
         return down + (1 - up) * layer.down(m, share.falling) if signed else down
 
 
-def _gates(tape: Tape) -> set[int]:
-    """Numbers of the values that weigh others: made by a softmax, a sigmoid or a root, and passed on as such."""
-    gates: set[int] = set()
+def _made(tape: Tape, makers: Sequence[str], powers: Sequence[float], passes: Sequence[str]) -> set[int]:
+    """Numbers of the values that operations of these names made, or powers with these exponents, and that others passed on."""
+    found: set[int] = set()
     for operation in tape.operations:
         name = operation.name.removeprefix("aten.").rstrip("_")
-        made = name in GATES or (name == "pow" and operation.arguments[-1] in (-0.5, 0.5, -1))
-        if made or (name in PASSES and gates.issuperset(operation.inputs.values())):
-            gates.update(number for number in operation.outputs if number is not None)
-    return gates
+        made = name in makers or (name == "pow" and operation.arguments[-1] in powers)
+        if made or (name in passes and found.issuperset(operation.inputs.values())):
+            found.update(number for number in operation.outputs if number is not None)
+    return found
 
 
 # -- DeepLift ----------------------------------------------------------------------------------------------------------
@@ -279,6 +281,7 @@ class _FromBaseline(Way):
             raise ValueError("The module does other operations at the baseline than at the rows, so that DeepLift cannot "
                              "compare them. Take IntegratedGradients, or a baseline that goes the same way.")  # fmt: skip
         self.others = dict(zip(tape.operations, other.operations, strict=True))
+        self.inverses = _made(tape, ("rsqrt", "reciprocal"), (-0.5, -1), MOVES)
 
     def reference(self, operation: Operation) -> Operation | None:
         return self.others[operation]
@@ -288,6 +291,9 @@ class _FromBaseline(Way):
 
     def is_gate(self, operation: Operation, path: Path) -> bool:
         return False
+
+    def is_inverse(self, operation: Operation, path: Path) -> bool:
+        return operation.inputs[path] in self.inverses
 
     def weighted(self, operation: Operation, layer: Layer, multiplier: Tensor) -> Tensor:
         return layer.down(multiplier, layer.weight)

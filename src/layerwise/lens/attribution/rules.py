@@ -44,6 +44,10 @@ class Way(abc.ABC):
     def weighted(self, operation: Operation, layer: Layer, multiplier: Tensor) -> Tensor:
         """Multipliers of what goes into a layer with weights."""
 
+    def is_inverse(self, operation: Operation, path: Path) -> bool:
+        """Whether the argument was made as 1 / s: a product with it is a quotient."""
+        return False
+
     def fold(self, operation: Operation) -> bool:
         """Whether a batch norm in evaluation mode is left to the layer below it, which then gets the norm's multiplier."""
         return False
@@ -145,6 +149,16 @@ def only(above: Sequence[Tensor | None]) -> Tensor:
 def kept(multiplier: Tensor, constant: Tensor | float) -> Tensor:
     """What a constant keeps; nothing where nothing arrives, even of an infinite one (a mask)."""
     return torch.where(multiplier == 0, 0, multiplier * constant)
+
+
+def by_divisor(a: Tensor, s: Tensor, a0: Tensor, s0: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Multipliers of DeepLift through :math:`q = a / s` to a and s, where both divisors have the same sign.
+
+    With the means over both passes, :math:`\Delta a = \bar{s} \Delta q + \bar{q} \Delta s`, so
+    :math:`\Delta q = (\Delta a - \bar{q} \Delta s) / \bar{s}`: one divisor near 0, as that of the norm of a baseline without
+    any contrast, makes neither multiplier large. (A product with :math:`1 / s` would multiply by the mean of 1 / s.)
+    """
+    return 2 / (s + s0), -(a / s + a0 / s0) / (s + s0)
 
 
 def slope(dx: Tensor, dy: Tensor, derivative: Tensor) -> Tensor:
