@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from layerwise.baselines import learns_from_all_rows
 PROBE = 2  # batches by which a network's speed is measured first; then by four times as many, until two epochs of them
 ENOUGH = 0.02  # take this share of the budget
 FIRST = 1000  # labelled rows that a shallow method begins with
-GROWTH = 1.2  # exponent of time over rows that is assumed at least
+GROWTH = (1.2, 2.0)  # exponent of time over rows: at least, and until two fits tell; a support vector machine's is 2
 MOST, UPDATES = 100, 2000  # epochs of tuning at most, or more where these make fewer updates
 GROWN, GROWING = 50, 4000  # the same of pre-training
 UP_DOWN = 4  # epochs of pre-training for one of up-down
@@ -58,15 +59,23 @@ def _growing(model: Any, x: Any, y: np.ndarray, seconds: float, random: np.rando
     """The model fitted to as many labelled rows as the seconds allow."""
     order = evenly(y, random)
     count, began = min(FIRST, len(order)), time.perf_counter()
+    before: tuple[int, float] | None = None  # rows and seconds of the last fit
     while True:
         start = time.perf_counter()
         some = np.sort(order[:count])
         model = clone(model).fit(x[some], y[some])
         took, left = time.perf_counter() - start, seconds - (time.perf_counter() - began)
-        if count == len(order) or left < took * 1.5:
+        growth = GROWTH[1] if before is None else max(GROWTH[0], _exponent(before, (count, took)))
+        if count == len(order) or left < took * 1.5**growth:
             return model, count
-        # The next fit may take all that is left, but grows by at most eight times, as one point says little of the slope.
-        count = min(len(order), int(count * min(8.0, max(1.5, (0.7 * left / max(took, 1e-9)) ** (1 / GROWTH)))))
+        before = count, took
+        # The next fit may take all that is left, but grows by at most eight times, as small fits say little of large ones.
+        count = min(len(order), int(count * min(8.0, max(1.5, (0.7 * left / max(took, 1e-9)) ** (1 / growth)))))
+
+
+def _exponent(one: tuple[int, float], other: tuple[int, float]) -> float:
+    """Of time over rows, from the rows and seconds of two fits."""
+    return math.log(max(other[1], 1e-9) / max(one[1], 1e-9)) / math.log(other[0] / one[0])
 
 
 def evenly(y: np.ndarray, random: np.random.RandomState) -> np.ndarray:
