@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,6 +115,48 @@ def test_the_natural_ladder_is_the_parts_that_answer() -> None:
     assert lens.reached(Held(), x) == ["blocks.0", "blocks.1"]
     assert lens.reached(nn.Sequential(nn.Sequential(nn.Linear(4, 2), nn.ReLU())), x) == ["0.0", "0.1"]
     assert lens.reached(nn.Linear(4, 2), x) == [""]
+
+
+class Odd(nn.Module):
+    """Answers with what nobody can look into, and has a part that is used without being called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mixed, self.last = nn.MultiheadAttention(4, 2, batch_first=True), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Any:
+        return SimpleNamespace(found=self.last(self.mixed(x[:, None], x[:, None], x[:, None])[0][:, 0]))
+
+
+class Backed(nn.Module):
+    def __init__(self, back: nn.Module) -> None:
+        super().__init__()
+        self.back, self.head = back, nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = self.back(x)
+        return self.head(getattr(found, "found", found))
+
+
+def dense() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+
+
+@pytest.mark.parametrize(
+    ("back", "names"),
+    [
+        (dense(), ["back.0", "back.1", "head"]),
+        (nn.Sequential(dense(), dense()), ["back.0", "back.1", "head"]),  # blocks stay whole
+        (nn.Sequential(*(dense() for _ in range(7))), [*(f"back.{n}" for n in range(7)), "head"]),
+        (nn.Sequential(nn.Sequential(dense(), dense()), nn.Dropout()), ["back.0.0", "back.0.1", "back.1", "head"]),
+        (nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Tanh(), dense()),
+         [*(f"back.{n}" for n in range(5)), "head"]),  # there are enough
+        (Odd(), ["back.mixed", "back.last", "head"]),
+    ],
+)  # fmt: skip
+def test_few_parts_are_taken_apart(back: nn.Module, names: list[str]) -> None:
+    found = lens.reached(Backed(back).eval(), torch.rand(3, 4))
+    assert [name.partition("[")[0] for name in found] == names
 
 
 # -- the ladder --------------------------------------------------------------------------------------------------------

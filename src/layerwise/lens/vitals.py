@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -233,34 +234,57 @@ class GradientHistory:
 
 
 def reached(module: nn.Module, rows: Any) -> list[str]:
-    """Names of the parts that make a natural ladder: the children of the module, or of its only child, that answer by row.
+    """Names of the parts that make a natural ladder: those of the module that answer by row.
+
+    Where they are fewer than six, the parts that they are made of stand for them, but for blocks: several of a kind that make
+    up a list or a sequence.
 
     Raises:
         ValueError: If there are none.
 
     Example:
-        >>> reached(nn.Sequential(nn.Linear(3, 2), nn.ReLU()), torch.rand(2, 3))
+        >>> net = nn.Sequential(nn.Sequential(nn.Linear(3, 2), nn.ReLU()), nn.Linear(2, 2))
+        >>> reached(net, torch.rand(2, 3))
+        ['0.0', '0.1', '1']
+        >>> reached(nn.Sequential(net[0], nn.Sequential(nn.Linear(2, 2), nn.ReLU())), torch.rand(2, 3))
         ['0', '1']
     """
-    names = _children(module)
-    while len(names) == 1 and _children(module.get_submodule(names[0]), names[0]):
-        names = _children(module.get_submodule(names[0]), names[0])
-    names = names or [""]
+    names = [name for name, _ in module.named_modules()]
     with torch.no_grad(), evaluating(module), watch(module, names) as seen:
         given = to_module(module, rows)
         run(module, given)
         answered = {each.module for each in seen.answering(length(given)).values()}
     if not answered:
         raise ValueError("No part of the module answers row by row. Name layers.")
-    return [name for name in names if name in answered]
+    return _taken_apart(module, answered)
 
 
-def _children(part: nn.Module, name: str = "") -> list[str]:
-    """Names of the children, and of those of children that are mere lists."""
-    found = []
+FEW = 6  # parts are taken apart where they are fewer
+
+
+def _taken_apart(module: nn.Module, answered: set[str]) -> list[str]:
+    """Of the names of parts that answered, those of a level at which they are not few; what did not is taken apart anyway."""
+    names, blocks = [""], set[str]()
+    while True:
+        few, inside = len(names) < FEW, {}
+        for name in names:
+            inner = _children(module.get_submodule(name), name, blocks) if few or name not in answered else []
+            some = [each for each in inner if any(f"{other}.".startswith(f"{each}.") for other in answered)]
+            inside[name] = [] if name in blocks & answered else some
+        if not any(inside.values()):
+            return [name for name in names if name in answered]
+        names = [each for name in names for each in inside[name] or [name]]
+
+
+def _children(part: nn.Module, name: str, blocks: set[str]) -> list[str]:
+    """Names of the children, and of those of children that are mere lists; names of blocks are added to `blocks`."""
+    found, kinds = [], Counter(type(each) for each in part.children())
     for child, module in part.named_children():
         full = f"{name}.{child}" if name else child
-        found += _children(module, full) if isinstance(module, nn.ModuleList | nn.ModuleDict) else [full]
+        lists = isinstance(module, nn.ModuleList | nn.ModuleDict)
+        found += _children(module, full, blocks) if lists else [full]
+        if isinstance(part, nn.Sequential | nn.ModuleList) and kinds[type(module)] > 1:
+            blocks.add(full)
     return found
 
 

@@ -124,9 +124,8 @@ def _plain_scale(values: Sequence[float], top: float | None, base: float) -> tup
 def _layer_name(x: float, y: float, name: str, tilted: bool) -> Markup:
     if not tilted:
         return text(x, y, name, "tick", "middle")
-    shown = name if len(name) <= 18 else name[:17] + "…"
     turned = '<text class="tick" x="{0}" y="{1}" text-anchor="end" transform="rotate(-40 {0} {1})">{2}</text>'
-    return Markup(turned).format(f(x + 4), f(y - 4), shown)
+    return Markup(turned).format(f(x + 4), f(y - 4), shortened(name))
 
 
 def _level(y: float, name: str) -> list[Markup]:
@@ -180,13 +179,18 @@ def table_of(values: Sequence[Sequence[float | None]], names: Sequence[str], *, 
 
 
 def shortened(name: str, letters: int = 18) -> str:
-    """A name that fits.
+    """A name that fits; of the dotted name of a part its end, which tells it from others.
 
     Example:
-        >>> shortened("a very long name of a class")
-        'a very long name …'
+        >>> shortened("a very long name of a class"), shortened("bert.encoder.layer.11")
+        ('a very long name …', '…encoder.layer.11')
     """
-    return name if len(name) <= letters else name[: letters - 1] + "…"
+    if len(name) <= letters:
+        return name
+    for at, sign in enumerate(name):
+        if sign == "." and " " not in name and len(name) - at <= letters:
+            return "…" + name[at + 1 :]
+    return name[: letters - 1] + "…"
 
 
 def _power(power: int, at: float) -> Markup:

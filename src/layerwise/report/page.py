@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable
 from importlib import resources
@@ -67,7 +68,22 @@ def environment() -> jinja2.Environment:
         loader=jinja2.PackageLoader("layerwise.report"), autoescape=True, undefined=jinja2.StrictUndefined,
         extensions=["jinja2.ext.do"],
     )  # fmt: skip
-    filters = (digits, figure, fixed, largest, percent, plural, points, shade, short, signed, time, turned, whole)
+    filters = (
+        breakable,
+        digits,
+        figure,
+        fixed,
+        largest,
+        percent,
+        plural,
+        points,
+        shade,
+        short,
+        signed,
+        time,
+        turned,
+        whole,
+    )
     environment.filters |= {each.__name__: each for each in filters}
     return environment
 
@@ -195,6 +211,16 @@ def plural(count: int, one: str, many: str = "") -> Markup:
         ('1 row', '2 classes')
     """
     return whole(count) + Markup("\u00a0") + escape(one if count == 1 else many or one + "s")
+
+
+def breakable(name: str) -> Markup:
+    """A name that may go on in the next line behind its dots and underscores.
+
+    Example:
+        >>> breakable("layer_norm.0")
+        Markup('layer_<wbr>norm.<wbr>0')
+    """
+    return Markup("<wbr>").join(re.findall(r"[^._]*[._]?", name)[:-1])
 
 
 def in_words(value: str) -> str:
