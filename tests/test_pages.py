@@ -114,16 +114,22 @@ def test_neighbours_are_those_of_single_units() -> None:
 
 
 def test_a_unit_that_is_off_sends_nothing_up() -> None:
-    changed, unit = page(0).ablation, 6
+    changed, unit, before = page(0).ablation, 6, states(1).numpy()
     assert changed is not None and changed.changed[0].unit.tolist() == list(range(10))
     for each in changed.changed:
         net = dense()
         net.high[0].weight.data[:, unit] *= each.factor
         with torch.no_grad():
             right = net(torch.from_numpy(ROWS)).argmax(1).numpy() == LABELS
+            after = net.high(net.low(torch.from_numpy(ROWS))).numpy()
         assert each.accuracy is not None and each.classes is not None and changed.rows == len(ROWS)
         close(each.accuracy[unit], right.mean())
         close(each.classes[unit], [right[label == LABELS].mean() for label in range(10)])
+        close(each.above[unit], np.linalg.norm(after - before) / np.linalg.norm(before - before.mean(0)))
+        far = np.sqrt(np.square(after - before).mean(0)) / before.std(0)
+        assert each.most[unit].tolist() == np.argsort(-far)[:5].tolist()  # type: ignore[index]
+        close(each.far[unit], np.sort(far)[::-1][:5])  # type: ignore[index]
+    assert changed.address == "high" and page(2).ablation.label == ""  # type: ignore[union-attr]
 
 
 def test_favourite_inputs_are_sought_for_the_most_selective() -> None:

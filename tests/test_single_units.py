@@ -111,6 +111,8 @@ def test_ablation_is_what_an_edit_of_the_weights_above_does(factor: float) -> No
     np.testing.assert_allclose(found.outputs, (b - a).mean(0), atol=1e-6)
     assert found.moved == pytest.approx(float((b - a).norm() / (a - a.mean(0)).norm()), rel=1e-4)
     assert found.layers["1"] == pytest.approx(float((high - low).norm() / (low - low.mean(0)).norm()), rel=1e-4)
+    within = (high - low).square().mean(0).sqrt() / low.std(0, correction=0)
+    np.testing.assert_allclose(found.within["1"], within, rtol=1e-3)
     assert found.flipped == pytest.approx(float((a.argmax(1) != b.argmax(1)).float().mean()))
     for said, per_class, all_ in zip((a, b), (found.before, found.after), found.accuracy, strict=True):
         right = (said.argmax(1).numpy() == labels).astype(float)
@@ -122,7 +124,14 @@ def test_ablation_of_a_channel_reaches_all_its_places_and_of_a_token_unit_all_to
     net, x = Residual().eval(), torch.rand(20, 1, 7, 7)
     by_hand = copy.deepcopy(net)
     by_hand.second.weight.data[2], by_hand.second.bias.data[2] = 0, 0  # off before its relu is off after it
-    (found,) = lens.ablate(net, "second", [2], x, factors=[0])
+    (found,) = lens.ablate(net, "second", [2], x, factors=[0], above=["second"])
+    np.testing.assert_array_equal(np.flatnonzero(found.within["second"]), [2])
+    maps = next(lens.stream(net, "second", x))["second"].values[
+        :, 2
+    ]  # it loses all it has: its size in its own deviations
+    assert found.within["second"][2] == pytest.approx(
+        float((maps.square().sum() / (maps - maps.mean(0)).square().sum()).sqrt()), rel=1e-4
+    )
     np.testing.assert_allclose(found.outputs, (by_hand(x) - net(x)).mean(0).detach(), atol=1e-6)
     net, x = Tokens().eval(), torch.randn(20, 5, 8)
     by_hand = copy.deepcopy(net)
@@ -522,6 +531,7 @@ def test_the_tail_of_a_chain_answers_as_the_whole(layer: str) -> None:
     assert rest is not None
     states = next(lens.stream(chain(), layer, rows))[layer].values
     torch.testing.assert_close(rest(states), chain()(rows))
+    assert [name for name, _ in rest.named_children()] == [str(number) for number in range(int(layer), len(chain()))]
 
 
 def test_what_is_no_chain_has_no_tail() -> None:

@@ -26,6 +26,7 @@ NEAR = 8  # connections and neighbours shown
 WIRED = 128  # rows for connections
 WIDE = 4096  # units of a layer beyond which connections are not looked for
 CHANGED, FEWER = 500, 250  # rows for ablation, and where units are many
+MOVED = 5  # units of the next layer that are named
 WORK = 1e12  # multiplications and additions (FLOP) for ablation where nets are no chain: about a minute on one core
 DEAR = 6  # units of a layer that the dear questions are asked of
 STARTS = 5  # of favourite inputs
@@ -191,13 +192,20 @@ class _Layer:
             units, at, note = self._affordable(at)
         known = subject.classifies and (self.labels[at] >= 0).any()
         rows, labels = look.given[at], self.labels[at] if known else None
+        following = self.layers[self.at + 1 : self.at + 2]
+        above = [each.name for each in following]
         if rest is None:
-            found = lens.ablate(subject.module, self.name, units, rows, labels)
+            found = lens.ablate(subject.module, self.name, units, rows, labels, above=above)
         else:
             rows = torch.cat([each[self.name].values for each in lens.stream(subject.module, [self.name], rows)])
             together = max(1, NUMBERS // rows.numel())
-            found = lens.ablate(rest, "0", units, rows, labels, size=len(rows), together=together)
-        return _ablated(found, labels, len(rows), subject.classifies, note)
+            found = lens.ablate(rest, self.name, units, rows, labels, above=above, size=len(rows), together=together)
+        first = found[0]
+        return Ablation(
+            len(rows), first.accuracy[0] if first.accuracy else None,
+            None if first.before is None else _short(first.before), _changed(found, labels, subject.classifies), note,
+            following[0].label if following else "", address(above[0]) if above else "",
+        )  # fmt: skip
 
     def _affordable(self, at: np.ndarray) -> tuple[list[int], np.ndarray, str]:
         """Which units there is time for, on which of the rows, and what is to be said of that."""
@@ -240,25 +248,30 @@ def before_activation(module: nn.Module, layer: str) -> str:
     return f"{prefix}.{names[at - 1]}" if prefix else names[at - 1]
 
 
-def _ablated(found: list[lens.Ablated], labels: np.ndarray | None, rows: int, classes: bool, note: str) -> Ablation:
+def _changed(found: list[lens.Ablated], labels: np.ndarray | None, classes: bool) -> list[Changed]:
     changed = []
     for factor in dict.fromkeys(each.factor for each in found):
         some = [each for each in found if each.factor == factor]
+        above, most, far = _above(some)
         changed.append(Changed(
             factor, np.array([each.units[0] for each in some]),
             None if labels is None else _short(np.array([each.accuracy[1] for each in some])),  # type: ignore[index]
             None if labels is None else _short(np.array([each.after for each in some])),
             _short(np.array([each.flipped for each in some])) if classes else None,
             _short(np.array([each.moved for each in some])),
+            above, most, far,
         ))  # fmt: skip
-    first = found[0]
-    return Ablation(
-        rows,
-        first.accuracy[0] if first.accuracy else None,
-        None if first.before is None else _short(first.before),
-        changed,
-        note,
-    )
+    return changed
+
+
+def _above(some: list[lens.Ablated]) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    """How far the next layer moves, its units that move most, and how far these do; of cases one after the other."""
+    if not some[0].layers:
+        return None, None, None
+    (name,) = some[0].layers
+    within = np.nan_to_num(np.stack([each.within[name] for each in some]))
+    most = np.argsort(-within, axis=1, kind="stable")[:, :MOVED]
+    return _short(np.array([each.layers[name] for each in some])), most, _short(np.take_along_axis(within, most, 1))
 
 
 def _short(values: np.ndarray) -> np.ndarray:

@@ -118,6 +118,8 @@ class Changed:
         flipped: Share of the rows that get another class, shape (tried,); None of a model that gives none.
         moved: How far what the net gives moves (root mean square over rows and outputs), as a share of how far it varies,
             shape (tried,).
+        above: The same of the next layer's states. None if there is no next layer.
+        most: Units of the next layer that move most, shape (tried, k), and `far`, how far, in their standard deviations.
     """
 
     factor: float
@@ -126,13 +128,16 @@ class Changed:
     classes: np.ndarray | None
     flipped: np.ndarray | None
     moved: np.ndarray
+    above: np.ndarray | None
+    most: np.ndarray | None
+    far: np.ndarray | None
 
 
 @dataclass(frozen=True)
 class Ablation:
     """Accuracy of the net as it is, over all `rows` and per class; and with units changed.
 
-    `note` says why not all of them were; "" if they were.
+    `note` says why not all of them were; "" if they were. `label` and `address` are those of the next layer, "" for none.
     """
 
     rows: int
@@ -140,6 +145,8 @@ class Ablation:
     classes: np.ndarray | None
     changed: list[Changed]
     note: str
+    label: str
+    address: str
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,8 @@ class Ablated:
         outputs: Mean change of each output, shape (outputs,).
         moved: Root mean square of the change over rows and outputs, as a share of that of the outputs about their mean.
         layers: The same share for each layer asked about.
+        within: For each of these, root mean square of each of its units' change, in standard deviations of that unit over the
+            rows (at each of its places), shape (units,); NaN for a unit that is constant.
         flipped: Share of the rows whose largest output is another one now.
         before, after: Accuracy per class, shape (classes,); NaN for a class without rows. None without labels.
         accuracy: Of all labelled rows, before and after; None without labels.
@@ -39,6 +42,7 @@ class Ablated:
     outputs: np.ndarray
     moved: float
     layers: dict[str, float]
+    within: dict[str, np.ndarray]
     flipped: float
     before: np.ndarray | None
     after: np.ndarray | None
@@ -196,7 +200,8 @@ def _multiplied(cases: Sequence[tuple[tuple[int, ...], float]]) -> Callable[[Ten
 def tail(module: nn.Module, layer: str, rows: Tensor) -> nn.Sequential | None:
     """What comes after a layer, where the module is a chain of its children: from the states of the layer to the answers.
 
-    Its part "0" gives the states, so that `ablate(tail, "0", ...)` need not compute what lies below again and again.
+    Its parts are called as in the module. That of the layer gives the states, so that `ablate(tail(...), layer, states, ...)`
+    need not compute what lies below again and again.
 
     Arguments:
         module, layer: Which.
@@ -216,41 +221,48 @@ def tail(module: nn.Module, layer: str, rows: Tensor) -> nn.Sequential | None:
     seen = next(stream(module, [layer, OUTPUT], rows, size=len(rows)))
     if not {layer, OUTPUT} <= set(seen):
         return None
-    after = list(children.values())[list(children).index(layer) + 1 :]
-    rest = nn.Sequential(nn.Identity(), *after)
+    after = list(children.items())[list(children).index(layer) + 1 :]
+    rest = nn.Sequential(OrderedDict([(layer, nn.Identity()), *after]))
     try:
         with evaluating(rest):
-            own = next(stream(rest, ["0", OUTPUT], seen[layer].values, size=len(rows)))
+            own = next(stream(rest, [layer, OUTPUT], seen[layer].values, size=len(rows)))
     except (RuntimeError, ValueError, TypeError, AttributeError, IndexError):
         return None
-    same = own[OUTPUT].values.shape == seen[OUTPUT].values.shape and own["0"].axis == seen[layer].axis
+    same = own[OUTPUT].values.shape == seen[OUTPUT].values.shape and own[layer].axis == seen[layer].axis
     return rest if same and torch.allclose(own[OUTPUT].values, seen[OUTPUT].values, atol=1e-5, rtol=1e-4) else None
 
 
 class _Answers:
-    """What a net answers, gathered over batches: sums for the layers, and the largest output of each row."""
+    """What a net answers, gathered over batches: sums for each number of a layer, and the largest output of each row."""
 
     def __init__(self) -> None:
         self.square: dict[str, Tensor] = {}
         self.total: dict[str, Tensor] = {}
-        self.change: dict[str, float] = {}
+        self.change: dict[str, Tensor] = {}
+        self.unit_axis: dict[str, int] = {}
         self.output_change: Tensor | float = 0.0
         self.said: list[Tensor] = []
 
     def add(self, answer: dict[str, Seen], plain: dict[str, Seen]) -> None:
         for name, seen in answer.items():
-            x, before = seen.flat().double(), plain[name].flat().double()
+            x, before = seen.values.double(), plain[name].values.double()
             self.square[name] = self.square.get(name, torch.zeros(())) + x.square().sum(0)
             self.total[name] = self.total.get(name, torch.zeros(())) + x.sum(0)
-            self.change[name] = self.change.get(name, 0.0) + float((x - before).square().sum())
+            self.change[name] = self.change.get(name, torch.zeros(())) + (x - before).square().sum(0)
+            self.unit_axis[name] = seen.axis - 1
         self.output_change = self.output_change + (answer[OUTPUT].values.double() - plain[OUTPUT].values.double()).sum(
             0
         )
         self.said.append(answer[OUTPUT].values.argmax(1))
 
-    def scatter(self, name: str, rows: int) -> float:
-        """Sum of squares about the mean."""
-        return float((self.square[name] - self.total[name].square() / rows).clamp_min(0).sum())
+    def scatter(self, name: str, rows: int) -> Tensor:
+        """Of each number, the sum of squares about its mean."""
+        return (self.square[name] - self.total[name].square() / rows).clamp_min(0)
+
+    def by_unit(self, name: str, numbers: Tensor) -> Tensor:
+        """Sums over the places of units, shape (units,)."""
+        moved = numbers.movedim(self.unit_axis[name], 0)
+        return moved.reshape(len(moved), -1).sum(1)
 
 
 Case = tuple[tuple[int, ...], float, "_Answers"]
@@ -262,13 +274,21 @@ def _compared(
     said = torch.stack([torch.cat(plain.said), torch.cat(other.said)])
     rows = said.shape[1]
     scatter = {name: plain.scatter(name, rows) for name in other.change}
-    moved = {name: (other.change[name] / all_) ** 0.5 if all_ else float("nan") for name, all_ in scatter.items()}
+    moved = {name: float(_share(other.change[name].sum(), all_.sum())) for name, all_ in scatter.items()}
+    within = {
+        name: _share(plain.by_unit(name, other.change[name]), plain.by_unit(name, scatter[name])).numpy()
+        for name in above
+    }
     before, after, accuracy = _accuracies(said, labels, len(plain.total[OUTPUT]))
     outputs = torch.as_tensor(other.output_change) / rows
     return Ablated(
-        units, factor, outputs.numpy(), moved[OUTPUT], {name: moved[name] for name in above},
+        units, factor, outputs.numpy(), moved[OUTPUT], {name: moved[name] for name in above}, within,
         float((said[0] != said[1]).double().mean()), before, after, accuracy, rows,
     )  # fmt: skip
+
+
+def _share(change: Tensor, scatter: Tensor) -> Tensor:
+    return torch.where(scatter > 0, change / scatter, torch.nan).sqrt()
 
 
 def _accuracies(

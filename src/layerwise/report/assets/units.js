@@ -179,7 +179,11 @@ function fillAblation(section, layer, unit) {
   }
   if (found.changed[0].flipped) body.append(line("another answer", "–", found.changed.map(each => exact(each.flipped[at]))));
   body.append(line("answers moved", "–", found.changed.map(each => each.moved[at] === null ? "–" : exact(each.moved[at]))));
+  if (found.label) body.append(line(`${found.label} moved`, "–", found.changed.map(each => each.above[at] === null ? "–" : exact(each.above[at]))));
   section.querySelector(".table-frame").append(make("table", {}, make("thead", {}, head), body));
+  const off = found.changed.find(each => each.factor === 0);
+  if (found.label && off.far[at][0] > 0) section.querySelector(".split").append(make("div", {},
+    make("h3", {}, `Without it, these units of ${found.label} move most`), links(found.address, off.most[at], off.far[at])));
   section.querySelector(".table-frame").after(make("p", { class: "key" }, `Over ${found.rows} rows. ${found.note}`));
 }
 
