@@ -69,8 +69,8 @@ def test_a_rival_learns_from_more_rows_until_the_seconds_are_spent(
     assert found.rows == found.model.rows_
     assert found.seconds == clock.now
     assert FIRST <= found.rows <= len(X)
-    # More than the budget is taken only where its first thousand rows, or a first step steeper than a square, took it.
-    assert clock.now <= max(1.0, seconds * 8 ** max(power - 2, 0))
+    # More than the budget is taken only where its first rows, or a first step steeper than a square, took it.
+    assert clock.now <= max((FIRST / 1000) ** power, seconds * 8 ** max(power - 2, 0))
     if seconds == 1e4:
         assert found.rows == len(X)
 

@@ -12,9 +12,9 @@ from sklearn.base import clone
 
 from layerwise.baselines import learns_from_all_rows
 
-PROBE = 2  # batches by which a network's speed is measured first; then by four times as many, until two epochs of them
-ENOUGH = 0.02  # take this share of the budget
-FIRST = 1000  # labelled rows that a shallow method begins with
+PROBE = 2  # batches by which a network's speed is measured first; then by more, at most four times as many, until two epochs
+ENOUGH = 0.01  # of them take this share of the budget
+FIRST, OF_EACH = 250, 10  # labelled rows that a shallow method begins with, or if that is more, so many per class
 GROWTH = (1.2, 2.0)  # exponent of time over rows: at least, and until two fits tell; a support vector machine's is 2
 MOST, UPDATES = 100, 2000  # epochs of tuning at most, or more where these make fewer updates
 GROWN, GROWING = 50, 4000  # the same of pre-training
@@ -34,7 +34,7 @@ def learn(model: Any, x: Any, y: np.ndarray, seconds: float, seed: int = 0) -> L
     """Fits `model` to rows x, shape (n, features), and labels y, -1 where there is none, within about `seconds`.
 
     A network (whatever has `pretrain`) gets as many epochs as fit, by the time that a few batches take. What learns from rows
-    without a label is given all rows. Anything else learns from the labelled rows: from a thousand of them, drawn evenly over
+    without a label is given all rows. Anything else learns from the labelled rows: from a few hundred, drawn evenly over
     the classes, then from as many more as will be learned in what is left of the time.
 
     Example:
@@ -58,7 +58,7 @@ def learn(model: Any, x: Any, y: np.ndarray, seconds: float, seed: int = 0) -> L
 def _growing(model: Any, x: Any, y: np.ndarray, seconds: float, random: np.random.RandomState) -> tuple[Any, int]:
     """The model fitted to as many labelled rows as the seconds allow."""
     order = evenly(y, random)
-    count, began = min(FIRST, len(order)), time.perf_counter()
+    count, began = min(max(FIRST, OF_EACH * len(np.unique(y[order]))), len(order)), time.perf_counter()
     before: tuple[int, float] | None = None  # rows and seconds of the last fit
     while True:
         start = time.perf_counter()
@@ -148,7 +148,7 @@ class Pace:
                 more = took(count, **settings | {word: 3}) - took(count, **settings | {word: 1})
                 if more >= ENOUGH * seconds or count == len(y):
                     return max(more, 0.0) / 2 / count
-                count = min(4 * count, len(y))
+                count = min(len(y), int(count * min(4.0, 1.5 * ENOUGH * seconds / max(more, 1e-9))))
 
         first = min(len(y), max(PROBE * network.batch_size, len(np.unique(y))))
         took(first)  # the first steps of a process are slow
