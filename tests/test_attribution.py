@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from networks import GPT, NETWORKS, Residual, ViT, cnn, network
+from networks import GPT, NETWORKS, Residual, ViT, cnn, lived_in, network
 from torch import Tensor, nn
 
 from layerwise import nets
@@ -162,6 +162,22 @@ def test_a_batch_norm_belongs_to_the_layer_below() -> None:
         two = LRP(nn.Sequential(conv, norm, nn.Flatten()).eval(), rule=how).attribute(x, target=7)
         merged = LRP(nn.Sequential(one, nn.Flatten()), rule=how).attribute(x, target=7)
         torch.testing.assert_close(two.values, merged.values)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_batch_norm_belongs_to_a_transposed_convolution_below_too(groups: int) -> None:
+    conv, norm = nn.ConvTranspose2d(4, 6, 3, groups=groups), nn.BatchNorm2d(6)
+    lived_in(nn.Sequential(conv, norm), torch.randn(64, 4, 5, 5))
+    factor = norm.weight / (norm.running_var + norm.eps).sqrt()
+    one, x = copy.deepcopy(conv), torch.randn(4, 4, 5, 5)
+    with torch.no_grad():
+        one.weight.mul_(factor.view(groups, -1).repeat_interleave(4 // groups, 0)[..., None, None])
+        one.bias.copy_((conv.bias - norm.running_mean) * factor + norm.bias)
+    two, merged = (
+        LRP(nn.Sequential(*parts, nn.Flatten()).eval(), rule=Gamma()).attribute(x, target=7)
+        for parts in ((conv, norm), (one,))
+    )
+    torch.testing.assert_close(two.values, merged.values)
 
 
 def test_deeplift_sees_what_the_gradient_does_not() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from layerwise import lens
-from layerwise.lens import Information
+from layerwise.lens import Information, readout
 
 
 def gaussian(rows: int, spread: list[float]) -> Tensor:
@@ -89,6 +89,18 @@ def test_more_noise_leaves_less_information() -> None:
     for method in ("samples", "pairs"):
         lowers = [each.lower for each in found if each.method == method]
         assert all(a > b for a, b in zip(lowers, lowers[1:]))
+
+
+@pytest.mark.parametrize("rows", [100, 200])
+def test_what_drowns_in_noise_leaves_nothing_however_few_the_rows(rows: int) -> None:
+    x, labels = groups(rows)
+    found = lens.noisy_information(x, labels, shares=(1e9,))
+    for each in found:
+        assert abs(each.lower) < 1e-3 or each.about == "T;Y"
+        assert each.upper < 1e-3 or each.about == "T;Y"
+    of_label = of(found, "T;Y", "samples")  # the others' shares of the classes are all that is left, shuffled or not
+    assert of_label.lower == pytest.approx(of_label.null, abs=1e-3)
+    assert of_label.lower == pytest.approx(math.log(4) + math.log((rows / 4 - 1) / (rows - 1)), abs=1e-3)
 
 
 def test_shares_of_the_variance_make_it_blind_to_scale_and_rotation() -> None:
@@ -261,6 +273,15 @@ def test_probe_is_as_good_as_an_established_one() -> None:
     assert found.low < found.accuracy < found.high and found.fitted + found.held < len(y)
     assert found.null_high < 0.3 < 0.9 < found.accuracy
     assert found.information.lower == pytest.approx(found.information.cap - found.cross_entropy)
+
+
+def test_probe_has_the_weights_of_an_established_one_with_the_same_penalty() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    x, labels = groups(300, apart=1.0)
+    weights = readout._fit(x, torch.as_tensor(labels)[None], 4, decay=0.01)[0]
+    other = LogisticRegression(C=1 / (0.01 * len(x)), tol=1e-8, max_iter=1000).fit(x, labels)
+    np.testing.assert_allclose(weights[:, 1:], other.coef_, atol=0.02)
 
 
 def test_probe_of_nothing_says_nothing() -> None:

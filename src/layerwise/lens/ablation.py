@@ -101,10 +101,10 @@ def ablate(
     check_units([unit for group in groups for unit in group], first[layer].units, layer)
     right = _checked(labels, len(rows), first[OUTPUT].units)
     names = list(dict.fromkeys([*above, OUTPUT]))
-    plain, cases = _Answers(), [(group, factor, _Answers()) for group in groups for factor in factors]
+    plain, cases = _Plain(), [(group, factor, _Changed()) for group in groups for factor in factors]
     for batch in rows.split(size):
         before = _by_answer(next(stream(module, names, batch, size=size)))
-        plain.add(before, before)
+        plain.add(before)
         with _begun(module, layer, batch, before) if together == 1 else contextlib.nullcontext():
             for some in _batches(cases, together):
                 many = batch.repeat(len(some), *[1] * (batch.ndim - 1))
@@ -232,27 +232,21 @@ def tail(module: nn.Module, layer: str, rows: Tensor) -> nn.Sequential | None:
     return rest if same and torch.allclose(own[OUTPUT].values, seen[OUTPUT].values, atol=1e-5, rtol=1e-4) else None
 
 
-class _Answers:
-    """What a net answers, gathered over batches: sums for each number of a layer, and the largest output of each row."""
+class _Plain:
+    """What the net as it is answers, over batches: sums for each number of a layer, and the largest output of each row."""
 
     def __init__(self) -> None:
         self.square: dict[str, Tensor] = {}
         self.total: dict[str, Tensor] = {}
-        self.change: dict[str, Tensor] = {}
         self.unit_axis: dict[str, int] = {}
-        self.output_change: Tensor | float = 0.0
         self.said: list[Tensor] = []
 
-    def add(self, answer: dict[str, Seen], plain: dict[str, Seen]) -> None:
+    def add(self, answer: dict[str, Seen]) -> None:
         for name, seen in answer.items():
-            x, before = seen.values.double(), plain[name].values.double()
+            x = seen.values.double()
             self.square[name] = self.square.get(name, torch.zeros(())) + x.square().sum(0)
             self.total[name] = self.total.get(name, torch.zeros(())) + x.sum(0)
-            self.change[name] = self.change.get(name, torch.zeros(())) + (x - before).square().sum(0)
             self.unit_axis[name] = seen.axis - 1
-        self.output_change = self.output_change + (answer[OUTPUT].values.double() - plain[OUTPUT].values.double()).sum(
-            0
-        )
         self.said.append(answer[OUTPUT].values.argmax(1))
 
     def scatter(self, name: str, rows: int) -> Tensor:
@@ -265,11 +259,27 @@ class _Answers:
         return moved.reshape(len(moved), -1).sum(1)
 
 
-Case = tuple[tuple[int, ...], float, "_Answers"]
+class _Changed:
+    """What becomes of these answers with units changed: sums of squared changes for each number of a layer."""
+
+    def __init__(self) -> None:
+        self.change: dict[str, Tensor] = {}
+        self.outputs: Tensor | float = 0.0
+        self.said: list[Tensor] = []
+
+    def add(self, answer: dict[str, Seen], plain: dict[str, Seen]) -> None:
+        for name, seen in answer.items():
+            change = torch.linalg.vector_norm(seen.values - plain[name].values, dim=0).double().square()
+            self.change[name] = self.change[name] + change if name in self.change else change
+        self.outputs = self.outputs + (answer[OUTPUT].values.double() - plain[OUTPUT].values.double()).sum(0)
+        self.said.append(answer[OUTPUT].values.argmax(1))
+
+
+Case = tuple[tuple[int, ...], float, _Changed]
 
 
 def _compared(
-    units: tuple[int, ...], factor: float, plain: _Answers, other: _Answers, labels: Tensor | None, above: list[str]
+    units: tuple[int, ...], factor: float, plain: _Plain, other: _Changed, labels: Tensor | None, above: list[str]
 ) -> Ablated:
     said = torch.stack([torch.cat(plain.said), torch.cat(other.said)])
     rows = said.shape[1]
@@ -280,7 +290,7 @@ def _compared(
         for name in above
     }
     before, after, accuracy = _accuracies(said, labels, len(plain.total[OUTPUT]))
-    outputs = torch.as_tensor(other.output_change) / rows
+    outputs = torch.as_tensor(other.outputs) / rows
     return Ablated(
         units, factor, outputs.numpy(), moved[OUTPUT], {name: moved[name] for name in above}, within,
         float((said[0] != said[1]).double().mean()), before, after, accuracy, rows,
