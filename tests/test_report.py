@@ -645,6 +645,9 @@ def test_a_unit_has_its_rows_classes_connections_and_what_changes(visit: Any, fo
     assert inputs == [f"#/layer1/unit/{unit}" for unit in layer["inputs"]["units"][5]][: len(inputs)] and inputs
     off = page.locator("#page table tbody tr").first.locator("td").nth(1).inner_text()
     assert off.startswith(f"{100 * layer['ablation']['changed'][0]['accuracy'][5]:.1f}")
+    moved = page.locator("#page [data-slot=ablation] .wires a").evaluate_all("all => all.map(a => a.hash)")
+    above = layer["ablation"]
+    assert moved == [f"#/{above['address']}/unit/{unit}" for unit in above["changed"][0]["most"][5]] and len(moved) == 5
     assert page.locator("#page .framed .box").count() == 12 and page.locator("#page .pic.large").is_visible()
     page.locator(".wires:visible a").first.click()
     assert page.url.endswith(inputs[0]) and visible(page) == f"Unit {inputs[0].rsplit('/', 1)[1]}"

@@ -511,7 +511,7 @@ class Page:
 
     def layer_data(self, layer: dict[str, Any]) -> dict[str, Any]:
         """What the script says about the units of a layer; its pictures as sheets."""
-        left = ("weights", "boxes", "liked", "kind")
+        left = ("weights", "boxes", "liked")
         data = {key: value for key, value in layer.items() if key not in left}
         data |= {"boxes": unpack(layer["boxes"]).tolist() if layer["boxes"] else None, "code": self._code(layer)}
         data["sheet"] = self._sheet(unpack(layer["weights"]), True) if layer["weights"] else None

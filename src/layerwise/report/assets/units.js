@@ -151,10 +151,12 @@ function fillPlace(section, layer, unit) {
   if (!parts.children.length) section.remove();
 }
 
+const unitName = (layer, unit) => layer.kind === "scores of the classes" ? className(unit) : `unit ${unit}`;
+
 function links(address, units, values) {
   const layer = layerData(address);
   return make("ul", { class: "wires" }, ...units.map((unit, at) => make("li", {}, make("a", { href: unitAddress(address, unit) },
-    layer.sheet ? cell(layer.sheet, unit, "", "weights") : null, `unit ${unit}`), make("b", { class: values[at] < 0 ? "below" : "above" }, digits(values[at], 2)))));
+    layer.sheet ? cell(layer.sheet, unit, "", "weights") : null, unitName(layer, unit)), make("b", { class: values[at] < 0 ? "below" : "above" }, digits(values[at], 2)))));
 }
 
 const exact = share => `${(100 * share).toFixed(1)}\u202f%`;
@@ -179,11 +181,12 @@ function fillAblation(section, layer, unit) {
   }
   if (found.changed[0].flipped) body.append(line("another answer", "–", found.changed.map(each => exact(each.flipped[at]))));
   body.append(line("answers moved", "–", found.changed.map(each => each.moved[at] === null ? "–" : exact(each.moved[at]))));
-  if (found.label) body.append(line(`${found.label} moved`, "–", found.changed.map(each => each.above[at] === null ? "–" : exact(each.above[at]))));
+  const answers = found.label && ["scores of the classes", "answers"].includes(layerData(found.address).kind);
+  if (found.label && !answers) body.append(line(`${found.label} moved`, "–", found.changed.map(each => each.above[at] === null ? "–" : exact(each.above[at]))));
   section.querySelector(".table-frame").append(make("table", {}, make("thead", {}, head), body));
   const off = found.changed.find(each => each.factor === 0);
   if (found.label && off.far[at][0] > 0) section.querySelector(".split").append(make("div", {},
-    make("h3", {}, `Without it, these units of ${found.label} move most`), links(found.address, off.most[at], off.far[at])));
+    make("h3", {}, answers ? "Without it, these answers move most" : `Without it, these units of ${found.label} move most`), links(found.address, off.most[at], off.far[at])));
   section.querySelector(".table-frame").after(make("p", { class: "key" }, `Over ${found.rows} rows. ${found.note}`));
 }
 
