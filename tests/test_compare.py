@@ -69,6 +69,7 @@ def test_another_seed_draws_another_split(table: Path) -> None:
 
 def test_the_comparison_is_written_whole(found: Comparison, tmp_path: Path) -> None:
     kept = json.loads(write(found, tmp_path / "new").read_text())
+    assert not any("wrong" in entry for entry in kept["entries"])
     assert [entry["method"] for entry in kept["entries"]] == [entry.method for entry in found.entries]
     assert kept["advice"] == found.advice
     assert kept["budget"] == 2.0
@@ -175,8 +176,10 @@ def test_every_kind_has_nets_with_and_without_pre_training_and_rivals(kind: str)
     assert not set(ours) & set(rivals)
 
 
-def entry(name: str, errors: list[float], seconds: float) -> Entry:
-    return Entry(name, errors=errors, seconds=[seconds] * len(errors))
+def entry(name: str, errors: list[float], seconds: float, rows: int = 0) -> Entry:
+    """With as many wrong answers among so many test rows, of a better method the first of those of a worse one."""
+    wrong = [np.arange(rows) < round(error * rows) for error in errors] if rows else []
+    return Entry(name, errors=errors, seconds=[seconds] * len(errors), wrong=wrong)
 
 
 CLEAR, CLOSE = [0.10, 0.11, 0.12], [0.101, 0.109, 0.121]
@@ -191,6 +194,16 @@ CLEAR, CLOSE = [0.10, 0.11, 0.12], [0.101, 0.109, 0.121]
         ([entry("SVM", [0.01, 0.02, 0.03], 1), entry("net", CLEAR, 60)], "Take SVM: it is best, beyond the spread"),
         ([entry("net", [0.1], 60), entry("SVM", [0.2], 1)], "Take net: it is best, as far as one seed tells"),
         ([Entry("net", why="took too long")], "No method finished in time"),
+        # The spread between seeds tells them apart, but three more wrong answers of 100 are chance; 30 of 1000 are not.
+        (
+            [entry("net", [0.01, 0.01, 0.01], 60, 100), entry("SVM", [0.04] * 3, 1, 100)],
+            "Take SVM: nothing is better beyond",
+        ),
+        (
+            [entry("net", [0.01, 0.01, 0.01], 60, 1000), entry("SVM", [0.04] * 3, 1, 1000)],
+            "Take net: it is best, beyond",
+        ),
+        ([entry("net", [0.01], 60, 100), entry("SVM", [0.04], 1, 100)], "Take SVM: nothing is better beyond"),
     ],
 )
 def test_advice(entries: list[Entry], said: str) -> None:

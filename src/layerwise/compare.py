@@ -43,6 +43,7 @@ class Entry:
         parameters: Numbers that it keeps to answer with.
         memory: Peak MiB while learning and answering, above what the libraries and the rows take.
         why: What kept it from finishing.
+        wrong: Which test rows it gave a wrong answer, per seed, each of shape (rows,); not written down.
     """
 
     method: str
@@ -52,6 +53,7 @@ class Entry:
     parameters: int = 0
     memory: float = 0.0
     why: str = ""
+    wrong: list[np.ndarray] = field(default_factory=list, repr=False)
 
     @property
     def error(self) -> float:
@@ -196,7 +198,8 @@ def _measure(entry: Entry, plan: Plan, name: str, seed: int, budget: float) -> b
     if found.get("why") is not None:
         entry.why = str(found["why"])
         return False
-    entry.errors.append(found["error"])
+    entry.errors.append(float(found["wrong"].mean()))
+    entry.wrong.append(found["wrong"])
     entry.seconds.append(found["seconds"])
     entry.parameters, entry.memory = found["parameters"], max(entry.memory, found["memory"])
     entry.learned_from = found["learned_from"]
@@ -216,7 +219,7 @@ def _child(pipe: Connection, plan: Mapping[str, Any], name: str, seed: int, budg
         pipe.send({})
         learned = _learned(model, training, budget, seed)
         pipe.send({})
-        pipe.send(learned | {"error": _error(learned.pop("model"), test), "memory": memory.grown()})
+        pipe.send(learned | {"wrong": _wrong(learned.pop("model"), test), "memory": memory.grown()})
     except Exception as error:
         pipe.send({"why": f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"})
 
@@ -229,12 +232,12 @@ def _learned(model: Any, training: Dataset, seconds: float, seed: int) -> dict[s
     return {"model": found.model, "seconds": found.seconds, "parameters": size_of(found.model), "learned_from": words}
 
 
-def _error(model: Any, test: Dataset) -> float:
-    """Share of wrong answers."""
+def _wrong(model: Any, test: Dataset) -> np.ndarray:
+    """Which labelled rows get a wrong answer, shape (rows,)."""
     assert test.y is not None
     known = np.flatnonzero(test.y >= 0)
     blocks = np.array_split(known, 1 + len(known) // 2000)
-    return float(np.concatenate([model.predict(test.matrix(part)) != test.y[part] for part in blocks]).mean())
+    return np.concatenate([model.predict(test.matrix(part)) != test.y[part] for part in blocks])
 
 
 class Memory:
@@ -280,10 +283,9 @@ def advise(entries: Sequence[Entry], seeds: int) -> list[str]:
     same = [best, *(entry for entry in done[1:] if not _worse(entry, best))]
     pick = min(same, key=lambda entry: statistics.fmean(entry.seconds))
     took = f"{statistics.fmean(pick.seconds):.1f} s"
-    if len(best.errors) < 2:
-        said = [f"Take {best.method}: it is best, as far as one seed tells."]
-    elif pick is best and len(same) == 1:
-        said = [f"Take {best.method}: it is best, beyond the spread between seeds."]
+    if len(same) == 1:
+        far = "beyond the spread between seeds" if len(best.errors) > 1 else "as far as one seed tells"
+        said = [f"Take {best.method}: it is best, {far}."]
     elif pick is best:
         said = [f"Take {best.method}: nothing is better, and it learns in {took}."]
     else:
@@ -294,8 +296,23 @@ def advise(entries: Sequence[Entry], seeds: int) -> list[str]:
 
 
 def _worse(entry: Entry, best: Entry) -> bool:
-    """Whether an entry is worse than the best beyond doubt."""
-    return lens.rank([best.errors, entry.errors])[1].verdict in ("behind", "unknown")
+    """Whether an entry is worse than the best beyond the spread between seeds, and beyond chance in the test rows."""
+    behind = lens.rank([best.errors, entry.errors])[1].verdict in ("behind", "unknown")
+    return behind and not (entry.wrong and best.wrong and _by_chance(entry.wrong, best.wrong))
+
+
+def _by_chance(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> bool:
+    """Whether other test rows might turn the order round (McNemar, 1947): of the rows that only one of the two gets wrong,
+    about as many may be the one's as the other's. Counts are means over the seeds, which often share their test rows.
+
+    Example:
+        >>> few, more = np.arange(100) < 2, np.arange(100) < 12
+        >>> _by_chance([more], [few]), _by_chance([more[:5]], [few[:5]])
+        (False, True)
+    """
+    pairs = list(zip(one, other, strict=False))
+    only = np.mean([[np.sum(a & ~b), np.sum(b & ~a)] for a, b in pairs], 0)
+    return bool(only[0] - only[1] < 2 * np.sqrt(only.sum()))
 
 
 def _of_pretraining(done: Sequence[Entry]) -> list[str]:
@@ -310,9 +327,14 @@ def _of_pretraining(done: Sequence[Entry]) -> list[str]:
     return said
 
 
+def _written(found: Comparison) -> dict[str, Any]:
+    entries = [{key: value for key, value in asdict(entry).items() if key != "wrong"} for entry in found.entries]
+    return {**asdict(found), "entries": entries}
+
+
 def write(found: Comparison, out: Path) -> Path:
     """Writes the comparison as JSON."""
     out.mkdir(parents=True, exist_ok=True)
     path = out / "compare.json"
-    write_whole({path: json.dumps(asdict(found), indent=1)})
+    write_whole({path: json.dumps(_written(found), indent=1)})
     return path
