@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from modules import Convolutional, Patches, Reader
 from torch import Tensor, nn
 
 from layerwise import lens
+from layerwise.lens import favourite
 
 
 class Residual(nn.Module):
@@ -320,6 +322,26 @@ def test_the_favourite_of_the_first_layer_is_its_weights() -> None:
         for each in found.inputs:
             torch.testing.assert_close(each, 3 * weight / weight.norm(), atol=0.06, rtol=0)
         assert found.agreement > 0.99 and found.stuck == 0
+
+
+def test_a_filter_likes_the_pattern_that_it_answers_to_and_no_flat_picture() -> None:
+    """One that answers edges, and a flat white too, a little: the mean over all places would ask for white."""
+    net = nn.Conv2d(1, 1, (1, 2))
+    net.weight.data, net.bias.data = torch.tensor([[[[1.1, -1.0]]]]), torch.zeros(1)
+    found = lens.favourites(net, "", 0, (1, 24, 24), low=0, high=1, picture=(1, 24, 24), starts=3)
+    assert found.states.min() > 0.3  # of 1.1 at most; white has 0.1
+    assert found.inputs.flatten(1).std(1).min() > 0.2
+
+
+def test_patterns_that_repeat_may_begin_anywhere_to_agree() -> None:
+    stripes = torch.sin(torch.arange(24.0) * math.pi / 4).expand(1, 24, 24)
+    both = torch.stack([stripes, stripes.roll(4, 2)])
+    assert favourite._agreement(both, False) == pytest.approx(-1) and favourite._agreement(both, True) == pytest.approx(
+        1
+    )
+    noise = torch.randn(2, 1, 24, 24)
+    turned = torch.stack([noise[0], noise[0].roll((5, 9), (1, 2))])
+    assert favourite._agreement(turned, True) == pytest.approx(1) and favourite._agreement(noise, True) < 0.3
 
 
 def test_starts_that_find_different_favourites_do_not_agree() -> None:

@@ -14,6 +14,7 @@ from layerwise.lens.passes import check_units, frozen, in_graph
 
 STEP = 0.15  # of the range, per step, as the root mean square of the change
 MOMENTUM = 0.8
+PLACES = 0.25  # of a layer's places count: over all of them the mean of a linear filter is highest in a flat picture
 PIXELS = 0.4  # standard deviation of the blur of a picture after each step: it keeps single pixels from standing out
 
 
@@ -23,9 +24,10 @@ class Favourite:
 
     Arguments:
         inputs: Shape ``(starts, *shape)``.
-        states: The unit's state for each, shape (starts,): for a layer with places the mean over them.
+        states: The unit's state for each, shape (starts,): for a layer with places the largest of them.
         agreement: Mean correlation of all pairs of inputs, in [-1, 1]: near 1 there is one favourite, near 0 each start found
-            its own, and none of them is "the" input that the unit likes.
+            its own, and none of them is "the" input that the unit likes. For a layer with places pictures may be shifted to
+            correlate most, as patterns that repeat may begin anywhere; 0 is what the random starts have then.
         random: The unit's largest state for as many random inputs of the same kind, so smooth as the starts.
         stuck: How many starts never moved, since no gradient came: a unit that is off, or flat, there.
     """
@@ -72,6 +74,9 @@ def favourites(
     seed: int = 0,
 ) -> Favourite:
     """Gradient ascent on the input (Erhan et al., 2009, section 3.1), regularised where the input is a picture.
+
+    Of a layer with places the mean over the quarter of them where the unit is most on is raised, so that a filter shows the
+    pattern it answers to, over and over.
 
     Every step goes equally far along the unit's gradient, with momentum. For pictures the gradient of the total variation is
     taken off it (Mahendran & Vedaldi, 2015), the input is shifted at random before each step, and the gradient goes through a
@@ -138,13 +143,19 @@ def favourites_of(
         x = _climb(score, begin, manner, chance)
         states, before = score(x), score(place.random(starts, chance).repeat(len(units), 1, 1, 1))
     parts = (values.split(starts) for values in (x, begin, states, before))
-    return [_favourite(a, b, c, d, tuple(shape)) for a, b, c, d in zip(*parts, strict=True)]
+    shifted = place.pictured and score.places > 1
+    return [_favourite(a, b, c, d, tuple(shape), shifted) for a, b, c, d in zip(*parts, strict=True)]
 
 
-def _favourite(x: Tensor, begin: Tensor, states: Tensor, before: Tensor, shape: tuple[int, ...]) -> Favourite:
+def _favourite(
+    x: Tensor, begin: Tensor, states: Tensor, before: Tensor, shape: tuple[int, ...], shifted: bool
+) -> Favourite:
     order = states.argsort(descending=True, stable=True)
     stuck = int((x == begin).flatten(1).all(1).sum())
-    return Favourite(x[order].view(len(x), *shape), states[order], _agreement(x.flatten(1)), float(before.max()), stuck)
+    agreement, chance = (_agreement(each, shifted) for each in (x, begin))
+    if shifted:
+        agreement = max(0.0, (agreement - chance) / (1 - chance))
+    return Favourite(x[order].view(len(x), *shape), states[order], agreement, float(before.max()), stuck)
 
 
 @dataclass(frozen=True)
@@ -211,15 +222,22 @@ class _Units:
 
     def __init__(self, module: nn.Module, layer: str, units: list[int], place: _Place) -> None:
         self.module, self.layer, self.units, self.place = module, layer, units, place
+        self.places = 1
 
     def in_graph(self, x: Tensor) -> Tensor:
+        """What is raised, shape (n,)."""
+        states = self._states(x)
+        return states.topk(math.ceil(PLACES * self.places), 1).values.mean(1)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self._states(x).amax(1).detach().float().cpu()
+
+    def _states(self, x: Tensor) -> Tensor:
         (found,) = in_graph(self.module, [self.layer], x.reshape(len(x), *self.place.shape))
         states = found.states
         check_units(self.units, states.shape[1], self.layer)
-        return states[torch.arange(len(states)), self.units].mean(1)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.in_graph(x).detach().float().cpu()
+        self.places = states.shape[2]
+        return states[torch.arange(len(states)), self.units]
 
 
 def _climb(unit: _Units, x: Tensor, manner: Manner, chance: torch.Generator) -> Tensor:
@@ -276,10 +294,15 @@ def _blurred(x: Tensor, spreads: Sequence[float]) -> Tensor:
     return x
 
 
-def _agreement(x: Tensor) -> float:
-    """Mean correlation of all pairs of rows."""
-    x = x.double() - x.double().mean(1, keepdim=True)
-    x = x / x.norm(dim=1, keepdim=True).clamp_min(1e-300)
-    pairs = x @ x.T
+def _agreement(x: Tensor, shifted: bool) -> float:
+    """Mean correlation of all pairs of inputs, shape (n, channels, height, width); each shifted as suits it best, if it may."""
+    x = x.double() - x.double().mean((1, 2, 3), keepdim=True)
+    x = x / x.flatten(1).norm(dim=1).clamp_min(1e-300)[:, None, None, None]
+    if shifted:
+        waves = torch.fft.rfft2(x)
+        across = (waves[:, None] * waves.conj()).sum(2)  # correlations of all shifts at once, round the ends
+        pairs = torch.fft.irfft2(across, s=x.shape[2:]).flatten(2).amax(2)
+    else:
+        pairs = x.flatten(1) @ x.flatten(1).T
     count = len(x)
     return float((pairs.sum() - pairs.diagonal().sum()) / (count * (count - 1)))
