@@ -14,6 +14,7 @@ from torch import nn
 
 import layerwise
 from layerwise import NetworkClassifier, NetworkRegressor
+from layerwise.explanation import gather
 from layerwise.lens.attribution import LRP, DeepLift
 from layerwise.nets import mlp
 from layerwise.pieces import Embedding, Pieces, cuts
@@ -142,6 +143,17 @@ def test_numbers_may_be_told_from_pieces() -> None:
     x, _ = bands(400, 0)
     found = NetworkRegressor("mlp", layers=(16,), epochs=30, rate=0.02, random_state=0, options={"pieces": 12})
     assert found.fit(x, np.sin(12 * x[:, 0])).score(*(lambda x: (x, np.sin(12 * x[:, 0])))(bands(200, 1)[0])) > 0.9
+
+
+@EITHER
+def test_nets_on_pieces_are_explained(options: dict[str, int]) -> None:
+    x, y = bands(300, 0)
+    told = gather(net(options=options).fit(x, y), (x, y), answers=2)
+    assert told.answers is not None and len(told.answers.each) == 2
+    assert [page.label for page in told.layers] == ["Layer 1", "Output"] and all(
+        page.ablation for page in told.layers[:1]
+    )
+    assert told.layers[0].columns is None, "no single weight leads from a column to a unit"
 
 
 @EITHER

@@ -133,6 +133,7 @@ def _network(name: str, model: NetworkEstimator) -> Subject:
     dense = nn.Sequential(*(part for part in network.children() if not isinstance(part, nets.Rows)))
     entrance = network.get_submodule("input")
     convolution = next((part for part in parts[0].modules() if isinstance(part, nn.Conv2d)), None)
+    chained = model.net_ == "mlp" and not hasattr(model, "pieces_")  # pieces are bent before the lowest matrix
     common = _common(name, model)
     grown = getattr(model, "grown_", None)
     common["missing"] |= {"Dreams": _no_dreams(name, model)}
@@ -147,7 +148,7 @@ def _network(name: str, model: NetworkEstimator) -> Subject:
         labels=_labels(len(stages)),
         units=[_units(part) for part in parts], visible="symbols" if model.vocabulary else "standardised",
         kinds=[_kind(part) for part in parts], work=100.0 * model.work_,
-        weights=[weight.cpu() for weight in lens.linear_weights(dense).values()] if model.net_ == "mlp" else [],
+        weights=[weight.cpu() for weight in lens.linear_weights(dense).values()] if chained else [],
         scale=entrance.get_buffer("std").cpu() if model.net_ == "mlp" else None,
         loss=cross_entropy if hasattr(model, "classes_") else None,
         filters=None if convolution is None else convolution.weight.detach().cpu(), symbols=model.vocabulary, stack=grown,
