@@ -204,6 +204,8 @@ CLEAR, CLOSE = [0.10, 0.11, 0.12], [0.101, 0.109, 0.121]
             "Take net: it is best, beyond",
         ),
         ([entry("net", [0.01], 60, 100), entry("SVM", [0.04], 1, 100)], "Take SVM: nothing is better beyond"),
+        # However far its seeds lie apart, what is worse in all of them is not taken.
+        ([entry("net", [0.10, 0.10], 60, 1000), entry("DBN", [0.35, 0.15], 1, 1000)], "Take net: it is best, beyond"),
     ],
 )
 def test_advice(entries: list[Entry], said: str) -> None:

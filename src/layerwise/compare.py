@@ -296,9 +296,12 @@ def advise(entries: Sequence[Entry], seeds: int) -> list[str]:
 
 
 def _worse(entry: Entry, best: Entry) -> bool:
-    """Whether an entry is worse than the best beyond the spread between seeds, and beyond chance in the test rows."""
+    """Whether an entry is worse than the best beyond chance in the test rows: in each seed, or beyond the spread between them."""
     behind = lens.rank([best.errors, entry.errors])[1].verdict in ("behind", "unknown")
-    return behind and not (entry.wrong and best.wrong and _by_chance(entry.wrong, best.wrong))
+    if not (entry.wrong and best.wrong):
+        return behind
+    each = [not _by_chance([one], [other]) for one, other in zip(entry.wrong, best.wrong, strict=False)]
+    return all(each) or (behind and not _by_chance(entry.wrong, best.wrong))
 
 
 def _by_chance(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> bool:
