@@ -296,7 +296,7 @@ def advise(entries: Sequence[Entry], seeds: int) -> list[str]:
 
 
 def _worse(entry: Entry, best: Entry) -> bool:
-    """Whether an entry is worse than the best beyond chance in the test rows: in each seed, or beyond the spread between them."""
+    """Whether an entry is worse than the best beyond chance in the test rows: in each seed, or beyond the seeds' spread."""
     behind = lens.rank([best.errors, entry.errors])[1].verdict in ("behind", "unknown")
     if not (entry.wrong and best.wrong):
         return behind
