@@ -205,7 +205,7 @@ def by_spread(x: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     "norm",
     [nn.LayerNorm(6, 1e-12), nn.RMSNorm(6, 1e-12), nn.GroupNorm(2, 6, 1e-12), by_root, by_power, by_spread],
-    ids=str,
+    ids=lambda norm: getattr(norm, "__name__", type(norm).__name__),
 )
 def test_deeplift_through_norms_stays_small_where_one_of_the_two_has_no_contrast(norm: Any, turned: bool) -> None:
     """Its divisor is a millionth there: what is multiplied by its inverse loses all digits."""
