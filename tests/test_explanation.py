@@ -231,6 +231,20 @@ def test_dreams_are_those_of_the_estimator() -> None:
     assert dreams.agree == same.tolist() and dreams.recognised == same.sum() and dreams.dreamed == 100
 
 
+def test_dreams_of_a_unit_are_those_of_the_estimator_with_it_held_on() -> None:
+    for depth, page in enumerate(found("dbn").layers[:2], start=1):
+        dreamed = page.dreamed
+        assert dreamed is not None and dreamed.pictures is not None and len(dreamed.unit) == 6
+        how = {"unit": (depth, dreamed.unit[2]), "steps": dreamed.steps, "random_state": 0}
+        again = fitted("dbn").generate(dreamed.each, **how)
+        own = slice(2 * dreamed.each, 3 * dreamed.each)
+        assert np.array_equal(dreamed.pictures[own], np.rint(255 * again.astype(float)).reshape(-1, 8, 8))
+        assert dreamed.call == f"model.generate({dreamed.each}, unit=({depth}, #), steps={dreamed.steps})"
+    of_table = found("table").layers[0].dreamed
+    assert of_table is not None and of_table.columns is not None and of_table.columns.shape == (6, 8)
+    assert found("dbn").layers[-1].dreamed is None and found("stacked").layers[0].dreamed is None
+
+
 def test_dreams_of_a_table_stand_beside_its_classes() -> None:
     dreams, (x, y) = found("table").dreams, rows("table")
     assert dreams is not None and dreams.real is not None and dreams.means is not None

@@ -648,6 +648,11 @@ def test_a_unit_has_its_rows_classes_connections_and_what_changes(visit: Any, fo
     moved = page.locator("#page [data-slot=ablation] .wires a").evaluate_all("all => all.map(a => a.hash)")
     above = layer["ablation"]
     assert moved == [f"#/{above['address']}/unit/{unit}" for unit in above["changed"][0]["most"][5]] and len(moved) == 5
+    if layer["dreamed"] is not None:
+        slot, shown = page.locator("#page [data-slot=dreamed]"), layer["dreamed"]
+        assert (
+            slot.locator(".pic").count() == shown["each"] if 5 in shown["unit"] else slot.locator("code").is_visible()
+        )
     assert page.locator("#page .framed .box").count() == 12 and page.locator("#page .pic.large").is_visible()
     page.locator(".wires:visible a").first.click()
     assert page.url.endswith(inputs[0]) and visible(page) == f"Unit {inputs[0].rsplit('/', 1)[1]}"

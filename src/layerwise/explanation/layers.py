@@ -16,7 +16,7 @@ from torch import nn
 from layerwise import lens
 from layerwise.explanation.look import Look, address
 from layerwise.explanation.pictures import signed
-from layerwise.findings import Ablation, Changed, LayerPage, Liked, Told, Wires
+from layerwise.findings import Ablation, Changed, Dreamed, LayerPage, Liked, Told, Wires
 from layerwise.nets import ACTIVATIONS
 
 EXAMPLES = 6  # rows of a kind shown for a unit
@@ -27,6 +27,7 @@ WIRED = 128  # rows for connections
 WIDE = 4096  # units of a layer beyond which connections are not looked for
 CHANGED, FEWER = 500, 250  # rows for ablation, and where units are many
 MOVED = 5  # units of the next layer that are named
+DREAMT, STEPS = 6, 100  # rows per unit, and Gibbs steps before them
 WORK = 1e12  # multiplications and additions (FLOP) for ablation where nets are no chain: about a minute on one core
 DEAR = 6  # units of a layer that the dear questions are asked of
 STARTS = 5  # of favourite inputs
@@ -83,6 +84,7 @@ class _Layer:
             outputs=self._tried("Outputs", lambda: self._wires(self.at, self.at + 1, up=True)),
             nearest=nearest, likeness=likeness,
             ablation=self._tried("Ablation", self._ablation), liked=self._tried("Favourite inputs", self._liked),
+            dreamed=self._dreamed(),
             left_out=self.left_out,
         )  # fmt: skip
 
@@ -130,6 +132,21 @@ class _Layer:
             states=_short(np.array([float(each.states[0]) for each in found])),
             random=_short(np.array([each.random for each in found])), stuck=np.array([each.stuck for each in found]),
         )  # fmt: skip
+
+    def _dreamed(self) -> Dreamed | None:
+        """Dreams with each of the most selective units held on (as Erhan et al., 2009, sample), if the model dreams."""
+        look, came, depth = self.look, self.look.came, self.at + 1
+        dream_of = self.subject.dream_of
+        if dream_of is None or depth > len(look.codes):
+            return None
+        call = f"model.generate({DREAMT}, unit=({depth}, #), steps={STEPS})"
+        rows = np.concatenate([dream_of(depth, unit, DREAMT, STEPS, look.seed) for unit in self.dear])
+        if came.pictured:
+            return Dreamed(self.dear, DREAMT, STEPS, came.pictures(rows), None, None, call)
+        means = torch.from_numpy(rows).view(len(self.dear), DREAMT, -1).mean(1)
+        far = (means - look.rows.mean(0)) / look.rows.std(0, unbiased=False).clamp_min(1e-12)
+        top = far.abs().topk(min(NEAR, far.shape[1]), dim=1).indices
+        return Dreamed(self.dear, DREAMT, STEPS, None, top.numpy(), _short(far.gather(1, top).numpy()), call)
 
     # -- what excites it
 

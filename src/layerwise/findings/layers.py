@@ -172,6 +172,28 @@ class Liked:
 
 
 @dataclass(frozen=True)
+class Dreamed:
+    """What the generative net dreams with some units held on, one at a time.
+
+    Arguments:
+        unit: Which.
+        each: Rows per unit, after so many Gibbs `steps` in the top layer.
+        pictures: uint8, shape (units * each, height, width[, 3]). None for no pictures.
+        columns: For what has no picture, indices of the columns whose mean is furthest from that of the rows, shape (units, k);
+            how far, in standard deviations of the rows, in `values`.
+        call: The line of Python that draws those of another unit; # stands for its number.
+    """
+
+    unit: list[int]
+    each: int
+    steps: int
+    pictures: np.ndarray | None
+    columns: np.ndarray | None
+    values: np.ndarray | None
+    call: str
+
+
+@dataclass(frozen=True)
 class Told:
     """Which class each unit tells from the rest, as `layerwise.lens.Selectivity` has it; `means` has a row per unit."""
 
@@ -227,4 +249,5 @@ class LayerPage:
     likeness: np.ndarray
     ablation: Ablation | None
     liked: Liked | None
+    dreamed: Dreamed | None
     left_out: dict[str, str]

@@ -511,14 +511,15 @@ class Page:
 
     def layer_data(self, layer: dict[str, Any]) -> dict[str, Any]:
         """What the script says about the units of a layer; its pictures as sheets."""
-        left = ("weights", "boxes", "liked")
+        left = ("weights", "boxes", "liked", "dreamed")
         data = {key: value for key, value in layer.items() if key not in left}
         data |= {"boxes": unpack(layer["boxes"]).tolist() if layer["boxes"] else None, "code": self._code(layer)}
         data["sheet"] = self._sheet(unpack(layer["weights"]), True) if layer["weights"] else None
-        if layer["liked"]:
-            liked = {key: value for key, value in layer["liked"].items() if key != "pictures"}
-            drawn = layer["liked"]["pictures"]
-            data["liked"] = liked | {"sheet": self._sheet(unpack(drawn), False) if drawn else None}
+        for name in ("liked", "dreamed"):
+            if layer[name]:
+                found = {key: value for key, value in layer[name].items() if key != "pictures"}
+                drawn = layer[name]["pictures"]
+                data[name] = found | {"sheet": self._sheet(unpack(drawn), False) if drawn else None}
         return data
 
     @staticmethod

@@ -112,6 +112,8 @@ def _stacked(name: str, model: Any) -> Subject:
         generative="the pre-trained stack, before back-propagation" if classifies else "the model itself",
         start=_weights(stack) if tuned and learned else None, loss=cross_entropy if tuned else None,
         dream=(lambda labels, steps, seed: model.generate(len(labels), label=labels, steps=steps, random_state=seed))
+        if dreams else None,
+        dream_of=(lambda depth, unit, n, steps, seed: model.generate(n, unit=(depth, unit), steps=steps, random_state=seed))
         if dreams else None, tuned_whole=name == "DeepAutoencoder", **common,
     )  # fmt: skip
 

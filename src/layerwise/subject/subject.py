@@ -72,6 +72,8 @@ class Subject:
         log_proba: From rows (n, features) to log-probabilities (n, classes); None for what does not classify.
         loss: From the module's output and the classes of some rows to a number; None for what does not classify.
         dream: From labels, Gibbs steps and a seed to rows of these labels; None for what cannot.
+        dream_of: From a layer (1 = lowest), a unit of it, a number of rows, Gibbs steps and a seed to rows that are dreamt
+            while that unit is held on; None for what cannot.
         stack: What encodes and decodes, if it learned to; `generative` says what it is.
         tuned_whole: Whether the way down was tuned from the top code only.
         start: Weights of the layers before tuning, if they are tuned copies.
@@ -108,6 +110,7 @@ class Subject:
     log_proba: Callable[[np.ndarray], np.ndarray] | None = None
     loss: Callable[[Any, Tensor], Tensor] | None = None
     dream: Callable[[np.ndarray, int, int], np.ndarray] | None = None
+    dream_of: Callable[[int, int, int, int, int], np.ndarray] | None = None
     stack: Stack | None = None
     generative: str = ""
     tuned_whole: bool = False

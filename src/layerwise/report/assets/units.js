@@ -58,6 +58,7 @@ function unitPage([, address, number]) {
     else slot(name).remove();
   fillWeights(slot("weights"), layer, unit);
   fillLiked(slot("liked"), layer, unit);
+  fillDreamed(slot("dreamed"), layer, unit);
   fillRows(slot, layer, unit);
   fillTold(slot("told"), layer, unit);
   fillPlace(slot("place"), layer, unit);
@@ -101,6 +102,20 @@ function fillLiked(figure, layer, unit) {
   if (liked.sheet) figure.append(make("p", { class: "likes" }, ...[...Array(liked.starts).keys()].map(start =>
     cell(liked.sheet, at * liked.starts + start, `favourite input ${start + 1}`))));
   else figure.append(bars(liked.columns[at].map((column, i) => [layer.names[column] ?? `column ${column + 1}`, liked.values[at][i]])));
+}
+
+function fillDreamed(figure, layer, unit) {
+  const dreamed = layer.dreamed, at = dreamed ? dreamed.unit.indexOf(unit) : -1, note = figure.querySelector("figcaption span");
+  if (!dreamed) { figure.remove(); return; }
+  if (at < 0) {
+    note.append("were drawn for the most selective units of the layer only");
+    figure.append(make("p", { class: "key" }, "This draws those of this unit: ", make("code", {}, `${dreamed.call.replace("#", unit)}`)));
+    return;
+  }
+  note.append(`of ${dreamed.steps} Gibbs steps each${dreamed.sheet ? "" : ": columns whose mean is furthest from that of the rows, in standard deviations"}`);
+  if (dreamed.sheet) figure.append(make("p", { class: "likes" }, ...[...Array(dreamed.each).keys()].map(row =>
+    cell(dreamed.sheet, at * dreamed.each + row, `dream ${row + 1}`))));
+  else figure.append(bars(dreamed.columns[at].map((column, i) => [layer.names[column] ?? `column ${column + 1}`, dreamed.values[at][i]])));
 }
 
 function fillRows(slot, layer, unit) {
