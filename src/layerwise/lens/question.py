@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from layerwise.lens.capture import watch
 from layerwise.lens.names import wanted
 from layerwise.lens.running import (
+    all_finite,
     check_differentiable,
     check_finite,
     evaluating,
@@ -133,7 +134,7 @@ class Question:
         with torch.no_grad():
             parts = [self(part, at) for part, at in zip(points.split(size), index.split(size), strict=True)]
         scores = torch.cat(parts)
-        if not torch.isfinite(scores).all():
+        if not all_finite(scores):
             self.blame(points[:size], index[:size])
         return scores
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from layerwise.lens.names import wanted
 from layerwise.lens.question import Question
+from layerwise.lens.running import all_finite
 from layerwise.lens.trust import Checks, check
 
 BATCH = 64  # points at once: more rows or steps than that take turns
@@ -145,7 +146,7 @@ class Method(abc.ABC):
         with question.asked():
             base = self.base(question, baselines)
             found = self.explain(question, base, internal_batch_size)
-        if not (torch.isfinite(found.scores).all() and torch.isfinite(found.values).all()):
+        if not (all_finite(found.scores) and all_finite(found.values)):
             question.blame()
         return Map(found.values, found.scores, found.reference, found.absorbed, _error(found), self, question, base,
                    internal_batch_size)  # fmt: skip
