@@ -138,7 +138,9 @@ def compare(net: DigitCNN, x: Tensor, y: Tensor, rounds: int, title: str) -> Non
         memory = [peak(call) for call in (ours, theirs)]
         areas = []
         for values in (mine.values, other):
-            checks = trust.check(mine.question, values, mine.base, lambda _, values=values: values, draws=1)
+            checks = trust.check(
+                mine.question, values, mine.base, lambda asked, values=values: values[: len(asked)], draws=1
+            )
             areas.append(f"{checks.deletion.area:.3f} / {checks.insertion.area:.3f}")
         table.add_row(name, f"{(mine.values - other).abs().max():.1e}", f"{other.abs().max():.2g}", f"{first:.4f}",
                       f"{second:.4f}", f"{first / second:.2f}", *(f"{each:.0f}" for each in memory), *areas)  # fmt: skip
