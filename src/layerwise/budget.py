@@ -66,11 +66,14 @@ def _growing(model: Any, x: Any, y: np.ndarray, seconds: float, random: np.rando
         model = clone(model).fit(x[some], y[some])
         took, left = time.perf_counter() - start, seconds - (time.perf_counter() - began)
         growth = GROWTH[1] if before is None else max(GROWTH[0], _exponent(before, (count, took)))
-        if count == len(order) or left < took * 1.5**growth:
+        whole = len(order) / count
+        if count == len(order) or left < took * min(1.5, whole) ** growth:
             return model, count
         before = count, took
-        # The next fit may take all that is left, but grows by at most eight times, as small fits say little of large ones.
-        count = min(len(order), int(count * min(8.0, max(1.5, (0.7 * left / max(took, 1e-9)) ** (1 / growth)))))
+        # The next fit may take what is left, all of it if that is enough for all rows; but small fits say little of large ones.
+        share = 1.0 if took * whole**growth <= left else 0.7
+        factor = max(1.5, (share * left / max(took, 1e-9)) ** (1 / growth))
+        count = min(len(order), int(count * min(8.0, factor)))
 
 
 def _exponent(one: tuple[int, float], other: tuple[int, float]) -> float:
