@@ -15,7 +15,7 @@ from layerwise.baselines import learns_from_all_rows
 PROBE = 2  # batches by which a network's speed is measured first; then by more, at most four times as many, until two epochs
 ENOUGH = 0.01  # of them take this share of the budget
 FIRST, OF_EACH = 250, 10  # labelled rows that a shallow method begins with, or if that is more, so many per class
-GROWTH = (1.2, 2.0)  # exponent of time over rows: at least, and until two fits tell; a support vector machine's is 2
+GROWTH = (1.0, 2.0)  # exponent of time over rows: at least, and until two fits tell; a support vector machine's is 2
 MOST, UPDATES = 100, 2000  # epochs of tuning at most, or more where these make fewer updates
 GROWN, GROWING = 50, 4000  # the same of pre-training
 UP_DOWN = 4  # epochs of pre-training for one of up-down
