@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -190,6 +192,21 @@ class Made(nn.Module):
         return self.out(self.third(h).relu())
 
 
+class Keeps(nn.Module):
+    """Keeps its last states, which it looks at again; cannot be copied; takes rows one by one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.out = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+        self.last: Tensor | None = None
+        self.lock = threading.Lock()
+
+    def forward(self, x: Tensor) -> Tensor:
+        with self.lock:
+            self.last = self.first(x) + (0 if self.last is None else 0 * self.last.sum())
+            return self.out(torch.vmap(lambda row: self.second(row).tanh())(self.last))
+
+
 class Recurrent(nn.Module):
     """LSTM and GRU."""
 
@@ -245,6 +262,7 @@ NETWORKS = {  # how to make it, and the shape of a row
     "recurrent": (Recurrent, (5, 8)),
     "pooled": (Pooled, (5, 8)),
     "made": (Made, (6,)),
+    "keeps": (Keeps, (6,)),
 }
 
 

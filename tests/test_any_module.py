@@ -163,9 +163,20 @@ class Partly(nn.Module):
         return self.second(h)
 
 
+class Mixed(nn.Module):
+    """One part in half precision, and what it answers as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(64, 6), nn.Linear(6, 10, dtype=torch.bfloat16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.first(x).relu().bfloat16())
+
+
 UNUSUAL: dict[str, Any] = {
     "bfloat16": lambda: dense().to(torch.bfloat16), "float16": lambda: dense().half(), "float64": lambda: dense().double(),
-    "frozen": lambda: dense().requires_grad_(False), "partly without gradient": Partly,
+    "frozen": lambda: dense().requires_grad_(False), "partly without gradient": Partly, "mixed": Mixed,
 }  # fmt: skip
 
 
@@ -220,6 +231,11 @@ def test_a_module_of_which_all_is_nan_is_told(tmp_path: Path) -> None:
 def test_symbols_that_are_added_up_when_they_are_looked_up_have_no_words_to_tell_apart() -> None:
     told = found("bag")
     assert told.answers is None and "Look words up with Embedding" in told.left_out["Answers"]
+
+
+def test_a_module_without_numbers_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"'0.weight' has a shape but no numbers \(device 'meta'\). Load its weights"):
+        explain(dense().to("meta"), X[NEW], tmp_path)
 
 
 def test_a_module_that_is_yet_to_be_made_is_told_and_left_so(tmp_path: Path) -> None:

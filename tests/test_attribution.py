@@ -535,10 +535,30 @@ class Straight(torch.autograd.Function):
         return slope
 
 
+def slope_of(x: Tensor) -> Tensor:
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        return torch.autograd.grad(x.square().sum(), x)[0]
+
+
+UNFOLLOWED = {
+    "runs an autograd.Function of its own": Straight.apply,
+    "makes a tensor that is to have a gradient": slope_of,
+    "runs under torch.inference_mode": torch.inference_mode()(lambda x: x * 2),
+    r"does what torch cannot take apart \(tolist": lambda x: torch.tensor(x.tolist()) * x,
+}
+
+
 @pytest.mark.parametrize("method", [LRP, DeepLift])
-def test_a_function_of_its_own_is_refused(method: Any) -> None:
-    with pytest.raises(ValueError, match=r"runs an autograd.Function of its own"):
-        method(Wrapped(Straight.apply)).attribute(torch.randn(2, 3), target=0)
+@pytest.mark.parametrize("why", UNFOLLOWED)
+def test_what_cannot_be_followed_is_refused(why: str, method: Any) -> None:
+    with pytest.raises(ValueError, match=why):
+        method(Wrapped(UNFOLLOWED[why])).attribute(torch.randn(2, 3), target=0)
+
+
+def test_what_is_wrong_with_the_rows_is_said_by_the_module() -> None:
+    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied"):
+        LRP(nn.Linear(3, 2)).attribute(torch.rand(2, 5))
 
 
 @pytest.mark.parametrize("method", [Gradient, InputXGradient, IntegratedGradients, SmoothGrad])

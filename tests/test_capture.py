@@ -263,6 +263,31 @@ def test_every_part_gets_back_the_mode_it_had() -> None:
     assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
 
 
+class Keeps(nn.Module):
+    """Keeps what it answered last, a running mean, and how often it ran."""
+
+    ran = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.ran, self.last, self.mean = self.ran + 1, x * 2, self.mean + x.mean(0)
+        return self.last
+
+
+def test_every_part_gets_back_what_it_kept() -> None:
+    net, x = nn.Sequential(nn.Linear(3, 3), Keeps()), torch.rand(4, 3)
+    for _ in range(2):  # before it ran for the first time, and after
+        own = [vars(part) | dict(part.named_buffers(recurse=False)) for part in net.modules()]
+        lens.capture(net, ["1", "1:mul"], x)
+        for part, before in zip(net.modules(), own, strict=True):
+            after = vars(part) | dict(part.named_buffers(recurse=False))
+            assert after.keys() == before.keys() and all(after[name] is before[name] for name in before)
+        net(x)
+
+
 @pytest.mark.parametrize(
     "part",
     [
@@ -436,6 +461,29 @@ def test_nan_is_refused_with_the_first_layer_that_has_it() -> None:
 def test_what_has_no_gradient_is_refused() -> None:
     with pytest.raises(ValueError, match="No gradient comes from"):
         only(nn.Linear(3, 2), [""], torch.rand(5, 3), of=lambda output: output.argmax(1))
+
+
+class Strange(nn.Module):
+    """Its parts answer inside of a transform, and with a tensor that holds only what is not zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.each, self.slope, self.top = (nn.Linear(3, 3) for _ in range(3))
+        self.sparse = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.vmap(lambda row: self.each(row))(x) + torch.func.grad(lambda rows: self.slope(rows).sum())(x)
+        return self.top(self.sparse(h.to_sparse()).to_dense())
+
+
+def test_answers_that_are_no_plain_tensors_are_left_out_or_refused() -> None:
+    net, x = Strange(), torch.rand(5, 3)
+    assert list(lens.capture(net, "*", x)) == ["top"]
+    for name in ("each", "slope", "sparse"):
+        with pytest.raises(
+            ValueError, match=rf"'{name}' gave no tensor.*nested or sparse tensors, or inside of torch.vmap"
+        ):
+            lens.capture(net, name, x)
 
 
 class Hidden(nn.Module):

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from modules import Convolutional, Patches, Reader
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from layerwise import lens
 from layerwise.lens import favourite
@@ -45,6 +46,34 @@ class Tokens(nn.Module):
         return self.top(self.block(x).mean(1))
 
 
+class Checkpointed(nn.Module):
+    """Its lower part runs again when its gradients are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.part, self.top = nn.Sequential(nn.Linear(6, 5), nn.Sigmoid(), nn.Linear(5, 4)), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.top(checkpoint(self.part, x, use_reentrant=False).tanh())
+
+
+class Asking(nn.Module):
+    """A view of a parameter goes into a part, to ask what the tokens are; and the module takes a gradient itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queries, self.ask, self.lift = nn.Parameter(torch.randn(2, 8)), nn.Linear(8, 8), nn.Linear(8, 8)
+        self.attention, self.top = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.lift(x)
+        h = self.attention(self.ask(self.queries.expand(len(x), -1, -1)), x, x)[0]
+        with torch.enable_grad():
+            h = h if h.requires_grad else h.requires_grad_()
+            (slope,) = torch.autograd.grad(self.top(h.tanh()).square().sum(), h, create_graph=True)
+        return self.top(slope.mean(1))
+
+
 def dense() -> nn.Sequential:
     return nn.Sequential(
         nn.Sequential(nn.Linear(6, 5), nn.Sigmoid()), nn.Sequential(nn.Linear(5, 4), nn.Tanh()), nn.Linear(4, 3)
@@ -55,6 +84,7 @@ NETS: list[tuple[str, Callable[[], nn.Module], str, str, Tensor]] = [
     ("dense", dense, "0", "1", torch.rand(40, 6)),
     ("residual", Residual, "first", "second", torch.rand(40, 1, 7, 7)),
     ("tokens", Tokens, "block.linear1", "block.linear2", torch.randn(40, 5, 8)),
+    ("checkpointed", Checkpointed, "part.0", "part.2", torch.rand(40, 6)),
 ]
 cases = pytest.mark.parametrize(("make", "layer", "above", "x"), [case[1:] for case in NETS], ids=[c[0] for c in NETS])
 
@@ -544,6 +574,8 @@ def test_work_counts_what_comes_after_a_layer() -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), nn.Flatten(), nn.Linear(32, 5))
     rows = torch.rand(3, 1, 6, 6)
     assert lens.work(net, "0", rows) == 2 * 32 * 5 and lens.work(nn.Sequential(net), "0", rows) == 0
+    asking, tokens = nn.Sequential(Asking(), nn.Linear(3, 4)), torch.randn(3, 5, 8)
+    assert lens.work(asking, "0.lift", tokens) > lens.work(asking, "0", tokens) == 2 * 3 * 4
 
 
 @pytest.mark.parametrize("layer", ["0", "1", "3", "4"])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import GPT, cnn
+from networks import GPT, NETWORKS
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
@@ -99,16 +99,19 @@ class Square(nn.Module):
         return x**3
 
 
-def test_checks_leave_the_net_as_it_was_to_the_bit() -> None:
-    net = cnn().train()
-    net.append(nn.BatchNorm1d(3))
+@pytest.mark.parametrize("name", ["cnn", "keeps"])
+def test_checks_leave_the_net_as_it_was_to_the_bit(name: str) -> None:
+    make, shape = NETWORKS[name]
+    net = nn.Sequential(make(), nn.BatchNorm1d(3)).train()
     state, identity = copy.deepcopy(net.state_dict()), [id(each) for each in net.parameters()]
-    x, random = torch.rand(2, 1, 14, 14), torch.get_rng_state()
+    own = [dict(vars(part)) for part in net.modules()]
+    x, random = torch.rand(2, *shape), torch.get_rng_state()
     with pytest.warns(UserWarning, match="training mode"):
         found = LRP(net).attribute(x, target=1)
         str(found)
     assert all(torch.equal(each, state[name]) for name, each in net.state_dict().items())
     assert [id(each) for each in net.parameters()] == identity and all(each.grad is None for each in net.parameters())
+    assert [dict(vars(part)) for part in net.modules()] == own
     assert all(part.training for part in net.modules()) and torch.equal(torch.get_rng_state(), random)
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in net.modules())
 

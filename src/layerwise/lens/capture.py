@@ -25,6 +25,7 @@ from layerwise.lens.running import (
     check_finite,
     check_in_graph,
     evaluating,
+    is_plain,
     length,
     run,
     to_module,
@@ -362,8 +363,9 @@ class Watch:
             near = [layer for layer in ran if each.fits(layer[0], each.operation, each.call or 1)] or ran
             said = ", ".join(f"{module}:{operation}" for module, operation in near[:30])
             return f"No operation that ran is {each.text!r}. There ran: {said or 'none'}."
-        return (f"{each.text!r} gave no tensor when the module ran: the data does not reach it, or it answers otherwise. "
-                "Name another layer, or an operation such as 'block:relu'.")  # fmt: skip
+        return (f"{each.text!r} gave no tensor when the module ran: the data does not reach it, or it answers otherwise (with "
+                "nested or sparse tensors, or inside of torch.vmap or torch.func.grad). Name another "
+                "layer, or an operation such as 'block:relu'.")  # fmt: skip
 
     # What the hooks do.
 
@@ -380,7 +382,7 @@ class Watch:
             return output
 
         def go_on(tensor: Tensor, place: str) -> Tensor:
-            if not any(each.fits(module, operation, call, place) for each in self.wanted):
+            if not is_plain(tensor) or not any(each.fits(module, operation, call, place) for each in self.wanted):
                 return tensor
             tensor = tensor if self.put is None else self._put(tensor)
             if torch.is_grad_enabled() and not tensor.requires_grad:  # frozen weights and whole numbers: it starts here

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from layerwise.lens.capture import Output, mapped, of_other_rows, watch
-from layerwise.lens.running import evaluating, length, run, to_module
+from layerwise.lens.running import evaluating, length, run, to_module, without_fast_path
 
 
 @contextlib.contextmanager
@@ -124,7 +124,7 @@ def resumed(module: nn.Module, layer: str, batch: Any) -> Iterator[None]:
         batch: One batch of rows.
     """
     made = _Made(module, layer)
-    with made.seen(), torch.no_grad():
+    with evaluating(module), without_fast_path(module), made.seen(), torch.no_grad():
         run(module, to_module(module, batch))
     with made.given():
         yield

@@ -13,6 +13,7 @@ from layerwise.lens.capture import watch
 from layerwise.lens.names import wanted
 from layerwise.lens.running import (
     all_finite,
+    attributes_kept,
     check_differentiable,
     check_finite,
     evaluating,
@@ -194,7 +195,8 @@ class Question:
 
     def _run(self, rows: Tensor, index: Tensor) -> Any:
         more = self._more(index)
-        return self.module(rows, **more) if isinstance(more, Mapping) else self.module(rows, *more)
+        with attributes_kept(self.module):  # what a tape's tensors are is over with the tape
+            return self.module(rows, **more) if isinstance(more, Mapping) else self.module(rows, *more)
 
     def _more(self, index: Tensor) -> Any:
         """What else the module takes with these rows."""

@@ -42,11 +42,26 @@ def _evaluating(module: nn.Module, warn: bool) -> Iterator[None]:
         )
     module.eval()
     try:
-        with _without_checkpoints():
+        with _without_checkpoints(), attributes_kept(module):
             yield
     finally:
         for part, training in modes:
             part.training = training
+
+
+@contextlib.contextmanager
+def attributes_kept(module: nn.Module) -> Iterator[None]:
+    """What parts set in themselves as they run (a cache, their last answer) is put back: it would be of no use later."""
+    own = [vars(part) for part in module.modules() if not isinstance(part, torch.jit.ScriptModule)]
+    homes = [home for each in own for home in (each, each["_buffers"])]
+    kept = [dict(home) for home in homes]
+    try:
+        yield
+    finally:
+        for home, before in zip(homes, kept, strict=True):
+            for name in home.keys() - before.keys():
+                del home[name]
+            home.update(before)
 
 
 def _changes(part: nn.Module) -> bool:
@@ -58,22 +73,35 @@ def _changes(part: nn.Module) -> bool:
 
 
 class _Plain:
-    """Stands for checkpointing: the part runs, and what it made is kept."""
+    """Stands for reentrant checkpointing: the part runs, and what it made is kept."""
 
     @staticmethod
     def apply(part: Callable[..., Any], preserve_rng_state: bool, *arguments: Any) -> Any:
         return part(*arguments)
 
 
+def _nothing(*_given: Any, **_named: Any) -> Iterator[None]:
+    """Stands for what the other kind of checkpointing does before a part runs, and after."""
+    yield
+
+
 @contextlib.contextmanager
 def _without_checkpoints() -> Iterator[None]:
-    """Reentrant checkpoints, through which no gradient by a tensor and no tape of operations goes, run their parts plainly."""
-    kept = torch.utils.checkpoint.CheckpointFunction
-    torch.utils.checkpoint.CheckpointFunction = _Plain  # type: ignore[assignment,misc]
+    """Checkpointed parts run plainly, and once.
+
+    No gradient by a tensor and no tape of operations goes through reentrant checkpoints; the others refuse a part that answers
+    otherwise when it runs again, as it does when nobody looks at it any more.
+    """
+    home = torch.utils.checkpoint
+    plain = {"CheckpointFunction": _Plain, "_checkpoint_without_reentrant_generator": _nothing}
+    kept = {name: getattr(home, name) for name in plain}
     try:
+        for name, each in plain.items():
+            setattr(home, name, each)
         yield
     finally:
-        torch.utils.checkpoint.CheckpointFunction = kept  # type: ignore[misc]
+        for name, each in kept.items():
+            setattr(home, name, each)
 
 
 @contextlib.contextmanager
@@ -132,15 +160,28 @@ def length(batch: Any) -> int:
 
 
 def check_made(module: nn.Module) -> None:
-    """Refuses a module whose parameters wait for its first rows: it would be made for those it is looked at with.
+    """Refuses a module whose parameters have no numbers: those of a lazy one would be made for what it is looked at with.
 
     Raises:
         ValueError: If there is such a parameter.
     """
-    waiting = [name for name, each in module.named_parameters() if is_lazy(each)]
-    if waiting:
-        raise ValueError(f"The module's parameter {waiting[0]!r} is yet to be made (a lazy module): its weights would be "
-                         "random. Run it on some rows, or load its weights, first.")  # fmt: skip
+    for name, each in module.named_parameters():
+        if is_lazy(each):
+            raise ValueError(f"The module's parameter {name!r} is yet to be made (a lazy module): its weights would be random. "
+                             "Run it on some rows, or load its weights, first.")  # fmt: skip
+        if each.is_meta:
+            raise ValueError(f"The module's parameter {name!r} has a shape but no numbers (device 'meta'). Load its weights "
+                             "first, with load_state_dict(..., assign=True).")  # fmt: skip
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Whether its numbers are there as in an array: it is not sparse, not nested, and stands for no others.
+
+    That it does inside of `torch.vmap` and `torch.func.grad`, after which it means nothing.
+    """
+    wrappers = torch._C._functorch
+    wrapped = wrappers.is_batchedtensor(tensor) or wrappers.is_gradtrackingtensor(tensor)
+    return tensor.layout == torch.strided and not tensor.is_nested and not wrapped
 
 
 def all_finite(tensor: Tensor) -> bool:

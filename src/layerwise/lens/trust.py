@@ -10,10 +10,10 @@
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -496,8 +496,8 @@ def _neighbours(places: tuple[int, ...]) -> Any:
 def _randomised(
     question: Question, values: Tensor, size: Tensor, again: Callable[[Question], Tensor], layers: int, seed: int
 ) -> tuple[list[str], list[tuple[float, float, float]]]:
-    """Shuffles a copy of the net from the top down (cascading), and compares the map after each step with the first."""
-    module = copy.deepcopy(question.module)
+    """Shuffles the net from the top down (cascading), and compares the map after each step with the first."""
+    module = question.module
     asked = question.of(module, len(values))
     names = [name for name, part in module.named_modules() if any(True for _ in part.parameters(recurse=False))]
     generator, parts = torch.Generator().manual_seed(seed), dict(module.named_modules())
@@ -506,22 +506,38 @@ def _randomised(
         axis = next(axis for axis, (mine, theirs) in enumerate(zip(values.shape, size.shape)) if mine != theirs)
         size = size.sum(axis, keepdim=True)
     done, found = [], []
-    for step in steps:
-        for name in step:
-            shuffle(parts[name], generator)
-        other = again(asked)
-        done.append(str(step[-1]))
-        sizes = values.abs(), other.abs()
-        found.append((rank_correlation(values, other), rank_correlation(*sizes), rank_correlation(*sizes, beyond=size)))
+    with _weights_kept(module):
+        for step in steps:
+            for name in step:
+                shuffle(parts[name], generator)
+            other = again(asked)
+            done.append(str(step[-1]))
+            sizes = values.abs(), other.abs()
+            found.append(
+                (rank_correlation(values, other), rank_correlation(*sizes), rank_correlation(*sizes, beyond=size))
+            )
     return done, found
 
 
-@torch.no_grad()
+@contextlib.contextmanager
+def _weights_kept(module: nn.Module) -> Iterator[None]:
+    """Parameters get back the very numbers that they had: not every module can be copied."""
+    kept = [(parameter, parameter.data) for parameter in module.parameters()]
+    try:
+        yield
+    finally:
+        for parameter, data in kept:
+            parameter.data = data
+
+
 def shuffle(part: nn.Module, generator: torch.Generator) -> None:
-    """Puts the numbers of each of a layer's own parameters into another order: nothing learned is left but their spread."""
+    """Puts the numbers of each of a layer's own parameters into another order: nothing learned is left but their spread.
+
+    They are written into memory of their own, so that what refers to the former numbers still has them.
+    """
     for parameter in part.parameters(recurse=False):
         order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
-        parameter.copy_(parameter.flatten()[order].view_as(parameter))
+        parameter.data = parameter.data.flatten()[order].view_as(parameter)
 
 
 def rank_correlation(first: Tensor, second: Tensor, beyond: Tensor | None = None) -> float:

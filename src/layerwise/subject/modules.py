@@ -111,7 +111,10 @@ def _tried(module: nn.Module, rows: Tensor, shapes: Sequence[tuple[int, ...]]) -
             except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
                 said.append(f"{shape}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
     raise ValueError(
-        "The module does not run on rows of shape " + "; ".join(said) + ". Give rows in the shape that it takes."
+        "The module does not run on rows of shape "
+        + "; ".join(said)
+        + ". Give rows in the shape that it takes, or wrap a "
+        "module that takes several inputs, or named ones, in one that takes rows."
     )
 
 
@@ -124,7 +127,7 @@ def _stages(
         wanted(module, names)  # refuses what matches nothing before the work begins
         return list(next(lens.stream(module, names, rows, finite=False))), None, {}
     parts = dict(module.named_modules())
-    names = [name for name in lens.reached(module, rows) if not isinstance(parts[name], PASSING)]
+    names = [name for name in lens.reached(module, rows) if not isinstance(parts[name], PASSING)] or [""]
     seen = next(lens.stream(module, names, rows, finite=False))
     names = list(seen)
     top, last, answer = seen[names[-1]].values, None, _answer(output, len(rows))

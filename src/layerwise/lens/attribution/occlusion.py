@@ -57,7 +57,7 @@ class Occlusion(Method):
             if changed.any():
                 covered, index, mask = covered[changed], index[changed], mask[changed]
                 losses = scores[index] - question.scores(covered, index, size)
-                lost.index_add_(0, index, mask * losses.view(-1, *(1,) * len(shape)))
+                lost.index_add_(0, index, mask * losses.to(lost).view(-1, *(1,) * len(shape)))
         covers = _outer([each.sum(0) for each in inside], [()] * len(inside))
         return Found(lost / covers.clamp_min(1), scores)
 

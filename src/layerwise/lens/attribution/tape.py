@@ -17,6 +17,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from layerwise.lens.running import is_plain
+
 Path = tuple[int, ...]  # of a tensor in the arguments: (1,), or (0, 2) for the third in a list that comes first
 
 
@@ -109,7 +111,8 @@ def record(function: Callable[[Tensor], Tensor], points: Tensor) -> Tape:
     """Runs `function` without a graph and writes down what depends on `points`.
 
     Raises:
-        ValueError: If the module changes tensors of its own while it runs, such as a cache.
+        ValueError: If the module does what cannot be followed: it changes tensors of its own, such as a cache, takes gradients
+            itself, or runs in inference mode.
 
     Example:
         >>> tape = record(lambda x: (x @ torch.ones(3, 1)).relu_().sum(1), torch.rand(4, 3))
@@ -117,23 +120,36 @@ def record(function: Callable[[Tensor], Tensor], points: Tensor) -> Tape:
         ['aten.clone', 'aten.mm', 'aten.relu', 'aten.sum']
     """
     recorder = _Recorder(points)
-    with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), recorder, _Followed():
-        try:
+    try:
+        with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), recorder, _Followed():
             scores = torch.func.functionalize(lambda start: function(start.clone()))(points)
-        except RuntimeError as error:
-            if "a non-functional tensor" in str(error):  # mutate, or mutating
-                raise ValueError(
-                    "The module changes a tensor of its own while it runs (a cache or a counter), which cannot be followed. "
-                    "Switch that off, or take a method that needs gradients only, such as IntegratedGradients."
-                ) from error
-            if "autograd.Function" in str(error):  # without what functionalisation needs to take it apart
-                raise ValueError(
-                    "The module runs an autograd.Function of its own, which cannot be followed. Write it with plain "
-                    "operations, or take a method that needs gradients only, such as IntegratedGradients."
-                ) from error
-            raise
+    except RuntimeError as error:
+        with torch.no_grad():
+            function(points)  # which says what is wrong with the module or its rows, if it is that
+        raise ValueError(_refusal(str(error))) from error
+    if any(value.is_inference() for value in recorder.values):
+        raise ValueError(
+            "The module, or a part of it, runs under torch.inference_mode, where nothing can be followed. Take that off or run "
+            "it under torch.no_grad; or take occlusion, which asks for answers only."
+        )
     recorder.tape.end, recorder.tape.scores = recorder.number(scores), scores
     return recorder.tape
+
+
+REASONS = {  # by what torch says
+    "a non-functional tensor": "changes a tensor of its own while it runs (a cache or a counter)",
+    "autograd.Function": "runs an autograd.Function of its own",  # without what it needs to be taken apart
+    "requires_grad_": "makes a tensor that is to have a gradient (it takes gradients itself, or nests tensors)",
+}
+
+
+def _refusal(said: str) -> str:
+    known = (reason for sign, reason in REASONS.items() if sign in said)
+    reason = next(
+        known, f"does what torch cannot take apart ({said.splitlines()[0][:200] if said else 'no reason given'})"
+    )
+    return (f"The module {reason}, which cannot be followed. Write it with plain operations, or take a method that needs "
+            "gradients only, such as IntegratedGradients.")  # fmt: skip
 
 
 class _Recorder(TorchDispatchMode):
@@ -196,7 +212,7 @@ class _Followed(TorchFunctionMode):
 
 def _is_fresh(made: Any, arguments: Any) -> bool:
     """Whether it is a tensor that functionalisation does not know yet, and no view of an argument."""
-    if type(made) is not Tensor or torch._is_functional_tensor(made) or made.layout != torch.strided:
+    if type(made) is not Tensor or torch._is_functional_tensor(made) or not is_plain(made):
         return False
     place = made.untyped_storage().data_ptr()
     return all(
